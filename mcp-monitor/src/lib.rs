@@ -1,1 +1,6 @@
-//! The agent.
+//! mcp-monitor: what MCP servers and agent runners really do to a host, and whether that was expected.
+//!
+//! The way of an event: [`sensor`] → [`host`] → [`expectation`] → [`finding`] → [`render`]; [`daemon`] wires the
+//! stages and [`cli`] is what a person calls. Arrows point one way; [`event`] is the ground.
+
+pub mod event;

@@ -1,0 +1,159 @@
+//! Keys and values of the maps that both sides touch.
+
+use crate::record::FileIdentity;
+
+/// Value of `LINEAGE`, keyed by host process id (`tgid`, a `u32`): a process that belongs to a lineage.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LineageEntry {
+    /// The segment that the process belongs to.
+    pub segment: u64,
+    /// `group_leader->start_boottime`, ns; 0 until the kernel has seen the process (labelled by user space).
+    pub start_boottime_ns: u64,
+    /// Start in clock ticks of 10 ms as `/proc/PID/stat` says it, checked while `start_boottime_ns` is 0;
+    /// 0 means no check.
+    pub start_ticks: u64,
+    /// [`LINEAGE_SPLIT`], [`LINEAGE_BOOTSTRAP`], [`LINEAGE_EXECUTED`].
+    pub flags: u32,
+    /// Explicit padding.
+    pub reserved: u32,
+}
+
+/// A child that executes a program opens a segment of its own.
+pub const LINEAGE_SPLIT: u32 = 1;
+/// Labelled by user space from a process that already ran.
+pub const LINEAGE_BOOTSTRAP: u32 = 2;
+/// The process has executed a program since it entered its segment.
+pub const LINEAGE_EXECUTED: u32 = 4;
+
+/// Value of `SEGMENTS`, keyed by segment id (`u64`).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentState {
+    /// The segment out of which this one was opened; 0 for a root.
+    pub parent: u64,
+    /// Tokens left for bulk records.
+    pub tokens: u64,
+    /// When tokens were last added, `bpf_ktime_get_ns`.
+    pub refilled_ns: u64,
+    /// [`LINEAGE_SPLIT`] or 0, given to processes that enter.
+    pub flags: u32,
+    /// Explicit padding.
+    pub reserved: u32,
+}
+
+/// Key of `LOSSES` (per-CPU hash of `u64`).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LossKey {
+    /// The segment, 0 for the host.
+    pub segment: u64,
+    /// A [`crate::loss::LossCause`].
+    pub cause: u32,
+    /// The record kind that was lost.
+    pub kind: u32,
+}
+
+/// Key of `SECRET_NAMES`: a directory and a name in it. Longer names are cut, on both sides alike.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SecretName {
+    /// The directory's inode number.
+    pub parent_inode: u64,
+    /// The directory's device, in the kernel's encoding.
+    pub device: u32,
+    /// Bytes of the whole name, also of what was cut.
+    pub name_bytes: u32,
+    /// The name, zero-padded.
+    pub name: [u8; 64],
+}
+
+/// Value of `SECRET_OBJECTS` (keyed by [`FileIdentity`]) and `SECRET_NAMES`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SecretMark {
+    /// Index of the catalogue entry, as user space numbers them.
+    pub entry: u32,
+    /// [`ACTION_OBSERVE`] or [`ACTION_DENY`].
+    pub action: u32,
+}
+
+/// Record only.
+pub const ACTION_OBSERVE: u32 = 0;
+/// Refuse where the mechanism can, and record that.
+pub const ACTION_DENY: u32 = 1;
+
+/// Key of `RELIEF`: what makes two opens or two sends "the same".
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ReliefKey {
+    /// `start_boottime`, ns.
+    pub start_boottime_ns: u64,
+    /// Host process id.
+    pub tgid: u32,
+    /// The process image.
+    pub exec_id: u32,
+    /// The record kind.
+    pub kind: u32,
+    /// Access and open flags, or protocol.
+    pub flags: u32,
+    /// Open: inode, device and generation, parent inode, length and hash of the name.
+    /// Send: address (two words), port and family, socket for `AF_UNIX`.
+    pub object: [u64; 4],
+}
+
+/// Value of `SOCKETS`, keyed by the address of `struct sock` (`u64`).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketOwner {
+    /// The segment of the process that connected or accepted.
+    pub segment: u64,
+    /// `start_boottime`, ns.
+    pub start_boottime_ns: u64,
+    /// Host process id.
+    pub tgid: u32,
+    /// The process image.
+    pub exec_id: u32,
+    /// The peer, IPv4 mapped into IPv6.
+    pub address: [u8; 16],
+    /// The peer's port.
+    pub port: u16,
+    /// A [`crate::record::Direction`].
+    pub direction: u16,
+    /// The thread.
+    pub tid: u32,
+}
+
+/// Configuration that is fixed at load: `.rodata` symbols beside the kernel fields.
+pub mod symbol {
+    pub const RELIEF_ENABLED: &str = "RELIEF_ENABLED";
+    /// `u32`: bytes of the ring buffer.
+    pub const RING_CAPACITY: &str = "RING_CAPACITY";
+    /// `u32`: a [`crate::mechanism::Tier`]; chooses who reports what where two mechanisms see the same thing.
+    pub const TIER: &str = "TIER";
+    /// `u32`: how `io_uring_complete` passes its arguments, see [`super::io_uring_shape`].
+    pub const IO_URING_SHAPE: &str = "IO_URING_SHAPE";
+    /// `u32`: index of the `pids` controller in `css_set.subsys`, or `u32::MAX`.
+    pub const CGROUP_V1_SUBSYSTEM: &str = "CGROUP_V1_SUBSYSTEM";
+}
+
+/// Argument shapes of the tracepoint `io_uring_complete`.
+pub mod io_uring_shape {
+    /// The tracepoint is absent or of an unknown shape.
+    pub const ABSENT: u32 = 0;
+    /// `(ctx, user_data, res, cflags)`, 5.10; there is no request, so nothing can be resolved.
+    pub const USER_DATA: u32 = 1;
+    /// `(ctx, req, user_data, res, …)`, 5.19 … 6.12.
+    pub const REQUEST_RESULT: u32 = 2;
+    /// `(ctx, req, cqe)`, 6.13 and newer.
+    pub const REQUEST_CQE: u32 = 3;
+}
+
+const _: () = assert!(size_of::<LineageEntry>() == 32);
+const _: () = assert!(size_of::<SegmentState>() == 32);
+const _: () = assert!(size_of::<LossKey>() == 16);
+const _: () = assert!(size_of::<SecretName>() == 80);
+const _: () = assert!(size_of::<SecretMark>() == 8);
+const _: () = assert!(size_of::<ReliefKey>() == 56);
+const _: () = assert!(size_of::<SocketOwner>() == 48);
+const _: () = assert!(size_of::<FileIdentity>() == 16);
