@@ -1,2 +1,48 @@
-//! The project's tasks.
-fn main() {}
+//! The project's own tasks, run as `cargo xtask TASK`. One file per task; nothing here is shipped.
+
+mod command;
+mod debian;
+mod kernels;
+mod places;
+mod qemu;
+mod run;
+mod setup;
+mod test;
+mod vm;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The tasks of mcp-monitor's own repository.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Find or install everything that building and testing need, one line per thing
+    Setup(setup::Arguments),
+    /// Build the monitor and run it as root in the foreground
+    Run(run::Arguments),
+    /// Run all tests; the last line printed counts them
+    Test(test::Arguments),
+    /// Run a command in a virtual machine on one or more kernels
+    Vm(vm::Arguments),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().task {
+        Task::Setup(arguments) => setup::main(&arguments),
+        Task::Run(arguments) => run::main(&arguments),
+        Task::Test(arguments) => test::main(&arguments),
+        Task::Vm(arguments) => vm::main(&arguments),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("cargo xtask: {error:#}");
+        ExitCode::FAILURE
+    })
+}

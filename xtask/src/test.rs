@@ -1,0 +1,99 @@
+//! `cargo xtask test`: every test there is, part by part, with the time of each.
+//!
+//! Promises that the last line of stdout is alone on its line and reads `N passed, N failed, N skipped`, summed over
+//! all parts, and that it is printed however the parts end.
+
+mod binaries;
+mod checks;
+mod count;
+mod live;
+mod machines;
+
+use std::{process::ExitCode, time::Instant};
+
+use anyhow::{Result, bail};
+
+use crate::setup;
+use count::Count;
+
+/// What `cargo xtask test` takes.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Only what needs neither root nor virtual machines
+    #[arg(long)]
+    quick: bool,
+    /// Only this part; may be repeated
+    #[arg(long, value_name = "PART")]
+    only: Vec<String>,
+    /// List the parts
+    #[arg(long)]
+    list: bool,
+}
+
+/// One part of the tests.
+struct Part {
+    name: &'static str,
+    /// Whether `--quick` runs it.
+    quick: bool,
+    run: fn() -> Result<Count>,
+}
+
+/// Every part, in the order they run: what fails fastest comes first. A new kind of test is a new row.
+const PARTS: &[Part] = &[
+    Part { name: "format", quick: true, run: checks::format },
+    Part { name: "clippy", quick: true, run: checks::clippy },
+    Part { name: "clippy-ebpf", quick: true, run: checks::clippy_ebpf },
+    Part { name: "unit", quick: true, run: checks::unit },
+    Part { name: "end-to-end", quick: false, run: live::end_to_end },
+    Part { name: "machines", quick: false, run: machines::all },
+    Part { name: "real-servers", quick: false, run: live::real_servers },
+    Part { name: "demo", quick: false, run: live::demo },
+];
+
+/// Runs the task.
+pub(crate) fn main(arguments: &Arguments) -> Result<ExitCode> {
+    if arguments.list {
+        for part in PARTS {
+            println!("{}", part.name);
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    for name in &arguments.only {
+        if !PARTS.iter().any(|part| part.name == name) {
+            bail!("no part is called {name:?}; `cargo xtask test --list` names them");
+        }
+    }
+    let chosen = |part: &&Part| {
+        if arguments.only.is_empty() {
+            part.quick || !arguments.quick
+        } else {
+            arguments.only.iter().any(|name| name == part.name)
+        }
+    };
+    let parts: Vec<&Part> = PARTS.iter().filter(chosen).collect();
+
+    let mut total = Count::default();
+    let ready = if parts.iter().all(|part| part.quick) { setup::for_building() } else { setup::for_tests() };
+    if let Err(error) = ready {
+        // The parts still run: what is lacking may not matter to most of them, and those it matters to will say so.
+        println!("FAILED setup: {error:#}");
+        total += Count::failed();
+    }
+    for part in parts {
+        total += timed(part.name, part.run);
+    }
+    println!("{total}");
+    Ok(if total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Runs one part and prints what came of it and how long it took.
+fn timed(name: &str, run: impl FnOnce() -> Result<Count>) -> Count {
+    println!("== {name}");
+    let start = Instant::now();
+    let count = run().unwrap_or_else(|error| {
+        println!("FAILED {name}: {error:#}");
+        Count::failed()
+    });
+    println!("== {name}: {count} in {:.1} s", start.elapsed().as_secs_f64());
+    count
+}

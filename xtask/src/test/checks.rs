@@ -1,0 +1,59 @@
+//! The parts that need no kernel of their own: format, lints, unit tests.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use super::{binaries::spoken, count::Count};
+use crate::{command, places, setup};
+
+/// The source is formatted.
+pub(super) fn format() -> Result<Count> {
+    holds(cargo()?.args(["fmt", "--all", "--check"]))
+}
+
+/// The lints find nothing in what runs in user space.
+pub(super) fn clippy() -> Result<Count> {
+    holds(cargo()?.args(["clippy", "--all-targets", "--", "-D", "warnings"]))
+}
+
+/// The lints find nothing in the kernel programs.
+pub(super) fn clippy_ebpf() -> Result<Count> {
+    let toolchain = setup::ebpf_toolchain()?;
+    let run = ["run", &toolchain, "cargo", "clippy"];
+    if command::capture(Command::new("rustup").args(run).arg("--version")).is_err() {
+        println!("not run: {toolchain} has no clippy; `rustup component add clippy --toolchain {toolchain}`");
+        return Ok(Count::skipped());
+    }
+    let mut clippy = Command::new("rustup");
+    clippy.args(run).args([
+        "--package",
+        "mcp-monitor-ebpf",
+        "--target",
+        "bpfel-unknown-none",
+        "-Z",
+        "build-std=core",
+    ]);
+    // A folder of its own: two compilers in one would rebuild each other's work on every run.
+    clippy.arg("--target-dir").arg(places::target()?.join("ebpf-clippy"));
+    holds(clippy.args(["--", "-D", "warnings"]).current_dir(places::workspace()?))
+}
+
+/// The unit tests of everything that runs in user space.
+pub(super) fn unit() -> Result<Count> {
+    let (output, succeeded) =
+        spoken(cargo()?.args(["test", "--workspace", "--exclude", "mcp-monitor-ebpf"]))?;
+    Ok(Count::stated_in(&output).with_end(succeeded))
+}
+
+fn cargo() -> Result<Command> {
+    let mut cargo = Command::new("cargo");
+    cargo.current_dir(places::workspace()?);
+    setup::with_ebpf_toolchain(&mut cargo);
+    Ok(cargo)
+}
+
+/// Counts a check by whether its command succeeds.
+fn holds(check: &mut Command) -> Result<Count> {
+    command::run(check).map(|()| Count::passed())
+}

@@ -1,0 +1,104 @@
+//! How many tests passed, failed and were skipped, and reading that from what test programs print.
+
+use std::{fmt, ops::AddAssign};
+
+/// A count of tests by their end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Count {
+    /// Those that held.
+    pub(super) passed: u64,
+    /// Those that did not.
+    pub(super) failed: u64,
+    /// Those that could not be run.
+    pub(super) skipped: u64,
+}
+
+impl Count {
+    /// One that held.
+    pub(super) fn passed() -> Self {
+        Self { passed: 1, ..Self::default() }
+    }
+
+    /// One that did not.
+    pub(super) fn failed() -> Self {
+        Self { failed: 1, ..Self::default() }
+    }
+
+    /// One that could not be run.
+    pub(super) fn skipped() -> Self {
+        Self { skipped: 1, ..Self::default() }
+    }
+
+    /// The sum of the counts that `output` states, in our own words or in those of cargo's test programs.
+    pub(super) fn stated_in(output: &str) -> Self {
+        let mut sum = Self::default();
+        for line in output.lines().map(str::trim) {
+            if let Some(result) = line.strip_prefix("test result: ") {
+                let result = result.split_once(". ").map_or("", |(_, counts)| counts);
+                sum += Self::from_words(result.split(';'));
+            } else if line.split(',').count() == 3 && line.ends_with(" skipped") {
+                sum += Self::from_words(line.split(','));
+            }
+        }
+        sum
+    }
+
+    /// This count, with a failure added when the program that stated it ended badly without naming one.
+    pub(super) fn with_end(mut self, succeeded: bool) -> Self {
+        if !succeeded && self.failed == 0 {
+            self.failed = 1;
+        }
+        self
+    }
+
+    fn from_words<'a>(parts: impl Iterator<Item = &'a str>) -> Self {
+        let mut count = Self::default();
+        for part in parts {
+            let mut words = part.split_whitespace();
+            let number = words.next().and_then(|word| word.parse().ok()).unwrap_or(0);
+            match words.next() {
+                Some("passed") => count.passed += number,
+                Some("failed") => count.failed += number,
+                Some("skipped" | "ignored") => count.skipped += number,
+                _ => {}
+            }
+        }
+        count
+    }
+}
+
+impl AddAssign for Count {
+    fn add_assign(&mut self, Self { passed, failed, skipped }: Self) {
+        self.passed += passed;
+        self.failed += failed;
+        self.skipped += skipped;
+    }
+}
+
+impl fmt::Display for Count {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { passed, failed, skipped } = self;
+        write!(formatter, "{passed} passed, {failed} failed, {skipped} skipped")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Count;
+
+    #[test]
+    fn sums_both_kinds_of_statement() {
+        let output = "test result: ok. 4 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s\n\
+                      test result: FAILED. 2 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out\n\
+                      case one, two, three\n10 passed, 2 failed, 3 skipped\n";
+        assert_eq!(Count::stated_in(output), Count { passed: 16, failed: 3, skipped: 4 });
+        assert_eq!(Count::stated_in(&Count::passed().to_string()), Count::passed());
+    }
+
+    #[test]
+    fn a_bad_end_is_a_failure() {
+        assert_eq!(Count::passed().with_end(false).failed, 1);
+        assert_eq!(Count::failed().with_end(false).failed, 1);
+        assert_eq!(Count::passed().with_end(true).failed, 0);
+    }
+}

@@ -1,0 +1,46 @@
+//! The parts that run the monitor on this machine's own kernel.
+//!
+//! A test program that is not written yet counts as skipped, so that its part can be wired before it exists.
+
+use anyhow::Result;
+
+use super::{
+    binaries::{self, Linked, spoken},
+    count::Count,
+};
+use crate::{command, setup};
+
+/// The end-to-end cases in the best tier this kernel allows.
+pub(super) fn end_to_end() -> Result<Count> {
+    from_program("end-to-end", &["--tier", "auto"])
+}
+
+/// Real servers driven by a real client, compared with strace.
+pub(super) fn real_servers() -> Result<Count> {
+    from_program("real-servers", &[])
+}
+
+/// The demo, which must catch both bad actions and nothing else.
+pub(super) fn demo() -> Result<Count> {
+    from_program("demo", &[])
+}
+
+/// Runs `name` of the tests package as root and believes the count it states.
+fn from_program(name: &str, more: &[&str]) -> Result<Count> {
+    if !binaries::exists(name)? {
+        println!("not run: the tests package has no program {name:?} yet");
+        return Ok(Count::skipped());
+    }
+    let folder = binaries::build(Linked::Dynamic)?;
+    // `env` carries the search path through sudo, which would reset it.
+    let mut run = command::as_root("env");
+    run.arg(format!("PATH={}", setup::search_path()?.display()));
+    run.arg(binaries::program(&folder, name)?);
+    run.arg("--monitor").arg(binaries::program(&folder, "mcp-monitor")?);
+    run.arg("--attack").arg(binaries::program(&folder, "attack")?).args(more);
+    let (output, succeeded) = spoken(&mut run)?;
+    let count = Count::stated_in(&output);
+    let silent = count == Count::default();
+    // A program that states nothing is one test by its status.
+    Ok(if silent && succeeded { Count::passed() } else { count.with_end(succeeded) })
+}
