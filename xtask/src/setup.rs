@@ -62,6 +62,15 @@ pub(crate) enum Mode {
     Install,
 }
 
+/// What a person is told of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// Every step.
+    All,
+    /// Steps that changed something or could not: for tasks that a person runs for another reason.
+    Changes,
+}
+
 const FOR_BUILDING: &[Step] = &[
     ("eBPF toolchain", toolchain::nightly),
     ("its library sources", toolchain::sources),
@@ -92,33 +101,34 @@ pub(crate) fn main(arguments: &Arguments) -> Result<ExitCode> {
     } else {
         FOR_BUILDING.to_vec()
     };
-    go(&steps, mode)?;
+    go(&steps, mode, Told::All)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Sees to what building needs.
 pub(crate) fn for_building() -> Result<()> {
-    go(FOR_BUILDING, Mode::Install)
+    go(FOR_BUILDING, Mode::Install, Told::Changes)
 }
 
 /// Sees to what virtual machines need.
 pub(crate) fn for_machines() -> Result<()> {
-    go(FOR_MACHINES, Mode::Install)
+    go(FOR_MACHINES, Mode::Install, Told::Changes)
 }
 
 /// Sees to what building and testing need.
 pub(crate) fn for_tests() -> Result<()> {
-    go(&[FOR_BUILDING, FOR_TESTS, FOR_MACHINES].concat(), Mode::Install)
+    go(&[FOR_BUILDING, FOR_TESTS, FOR_MACHINES].concat(), Mode::Install, Told::All)
 }
 
 pub(crate) use packages::search_path;
 pub(crate) use toolchain::{name as ebpf_toolchain, with_ebpf_toolchain};
 pub(crate) use vms::busybox_program;
 
-fn go(steps: &[Step], mode: Mode) -> Result<()> {
+fn go(steps: &[Step], mode: Mode, told: Told) -> Result<()> {
     let mut missing = Vec::new();
     for (name, step) in steps {
         match step(mode) {
+            Found::There(_) if told == Told::Changes => {}
             Found::There(what) => eprintln!("ok         {name}: {what}"),
             Found::Installed(what) => eprintln!("installed  {name}: {what}"),
             Found::Missing { why, repair, optional } => {

@@ -54,8 +54,8 @@ mount -t devtmpfs devtmpfs /dev
 
 /// `TOP` is where the command will have its `/`.
 const INIT_MOUNTS: &str = r"mkdir -p TOP/proc TOP/sys TOP/dev TOP/tmp TOP/run TOP/root TOP/home/user
-mountpoint -q TOP/proc || mount -t proc proc TOP/proc
-mountpoint -q TOP/dev || mount -t devtmpfs devtmpfs TOP/dev
+grep -q ' TOP/proc proc ' /proc/mounts || mount -t proc proc TOP/proc
+grep -q ' TOP/dev devtmpfs ' /proc/mounts || mount -t devtmpfs devtmpfs TOP/dev
 mkdir -p TOP/dev/pts TOP/dev/shm
 mount -t devpts devpts TOP/dev/pts
 mount -t tmpfs -o mode=1777 tmpfs TOP/dev/shm
@@ -70,6 +70,7 @@ ln -snf /proc/self/fd TOP/dev/fd
 ln -snf /proc/self/fd/0 TOP/dev/stdin
 ln -snf /proc/self/fd/1 TOP/dev/stdout
 ln -snf /proc/self/fd/2 TOP/dev/stderr
+chmod 755 TOP/
 chown 1000:1000 TOP/home/user
 mkdir -p TOP/run/vm/bin
 cp /bin/busybox /command TOP/run/vm/
