@@ -1,1 +1,11 @@
-//! End-to-end tests of mcp-monitor.
+//! What the two programs of the end-to-end tests share: what an attack says it did (`act`), which process is which
+//! (`identity`) and the world the attacks run in (`world`): addresses, fake secrets, paths.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "test code: a panic is a failed test, with its place"
+)]
+
+pub mod act;
+pub mod identity;
+pub mod world;
