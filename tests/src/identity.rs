@@ -29,8 +29,8 @@ impl Identity {
         let stat = String::from_utf8_lossy(&stat);
         // The second field is the name in parentheses and may hold anything; the start time is the 22nd.
         let after_name = stat.rfind(')').and_then(|end| stat.get(end + 2..)).context("stat has no name")?;
-        let start = after_name.split(' ').nth(19).and_then(|start| start.parse().ok());
-        Ok(Self { pid, start: start.ok_or_else(|| anyhow!("stat of {pid} has no start time"))? })
+        let begin = after_name.split(' ').nth(19).and_then(|begin| begin.parse().ok());
+        Ok(Self { pid, start: begin.ok_or_else(|| anyhow!("stat of {pid} has no start time"))? })
     }
 }
 

@@ -143,7 +143,7 @@ pub fn isolate() -> Result<()> {
             let mut request: libc::ifreq = named(label);
             // SAFETY: zero is a valid sockaddr_in, and it fits in the request's union.
             let mut socket: libc::sockaddr_in = unsafe { zeroed() };
-            socket.sin_family = libc::AF_INET as _;
+            socket.sin_family = libc::sa_family_t::try_from(libc::AF_INET)?;
             socket.sin_addr.s_addr = u32::from(value).to_be();
             // SAFETY: both are 16 bytes of plain data.
             request.ifr_ifru.ifru_addr =

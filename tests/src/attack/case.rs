@@ -158,9 +158,9 @@ impl Context {
     pub(crate) fn six(&self) -> Ipv6Addr {
         if self.benign { Ipv6Addr::LOCALHOST } else { PUBLIC6 }
     }
+}
 
-    /// The act of this process towards the outside world.
-    pub(crate) fn sent_to(&self, transport: &str, address: impl Into<IpAddr>, port: u16) -> Result<Vec<Act>> {
-        Ok(vec![Act::mine()?.towards(transport, &address.into().to_string(), port)])
-    }
+/// The act of this process towards the outside world.
+pub(crate) fn sent_to(transport: &str, address: impl Into<IpAddr>, port: u16) -> Result<Vec<Act>> {
+    Ok(vec![Act::mine()?.towards(transport, &address.into().to_string(), port)])
 }

@@ -14,14 +14,14 @@ use mcp_monitor_tests::{
 };
 
 use crate::{
-    case::{Case, Context, case, not_run},
+    case::{Case, Context, case, not_run, sent_to},
     sockets::{self, Address, done},
 };
 
 /// The cases of this file.
 pub(crate) const CASES: &[Case] = &[
-    case("tcp4", |context| tcp(context, (context.four(), PORT).into())),
-    case("tcp6", |context| tcp(context, (context.six(), PORT).into())),
+    case("tcp4", |context| tcp((context.four(), PORT).into())),
+    case("tcp6", |context| tcp((context.six(), PORT).into())),
     case("tcp-mapped", tcp_mapped),
     case("tcp-refused", tcp_refused),
     case("udp-sendto", |context| udp(context, |socket, to| Ok(socket.send_to(HELLO, to).map(drop)?))),
@@ -36,14 +36,14 @@ pub(crate) const CASES: &[Case] = &[
 
 const HELLO: &[u8] = b"hello, outside";
 
-fn tcp(context: &Context, to: SocketAddr) -> Result<Vec<Act>> {
+fn tcp(to: SocketAddr) -> Result<Vec<Act>> {
     let socket = match TcpStream::connect(to) {
         Ok(socket) => OwnedFd::from(socket),
         Err(error) if to.is_ipv6() => return not_run(format!("no IPv6 here: {error}")),
         Err(error) => return Err(error.into()),
     };
     sockets::echo(&socket)?;
-    context.sent_to("tcp", to.ip(), PORT)
+    sent_to("tcp", to.ip(), PORT)
 }
 
 /// An IPv4 destination in IPv6 clothes: the event must name the IPv4 one.
@@ -53,7 +53,7 @@ fn tcp_mapped(context: &Context) -> Result<Vec<Act>> {
     };
     sockets::connect(&socket, &Address::from((context.four().to_ipv6_mapped(), PORT)))?;
     sockets::echo(&socket)?;
-    context.sent_to("tcp", context.four(), PORT)
+    sent_to("tcp", context.four(), PORT)
 }
 
 /// Nobody listens; without waiting: an attempt is one all the same.
@@ -68,7 +68,7 @@ fn tcp_refused(context: &Context) -> Result<Vec<Act>> {
         Ok(()) if context.benign => {}
         Ok(()) => bail!("somebody listens there"),
     }
-    context.sent_to("tcp", context.four(), port)
+    sent_to("tcp", context.four(), port)
 }
 
 /// Sends by `send` and waits for the answer: the datagram arrived.
@@ -76,7 +76,7 @@ fn udp(context: &Context, send: fn(&UdpSocket, SocketAddr) -> Result<()>) -> Res
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     send(&socket, (context.four(), PORT).into())?;
     answered(&socket)?;
-    context.sent_to("udp", context.four(), PORT)
+    sent_to("udp", context.four(), PORT)
 }
 
 fn answered(socket: &UdpSocket) -> Result<()> {
@@ -93,7 +93,7 @@ fn udp6(context: &Context) -> Result<Vec<Act>> {
     let Ok(socket) = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)) else { return not_run("no IPv6 here") };
     socket.send_to(HELLO, (context.six(), PORT))?;
     answered(&socket)?;
-    context.sent_to("udp", context.six(), PORT)
+    sent_to("udp", context.six(), PORT)
 }
 
 fn udp_mapped(context: &Context) -> Result<Vec<Act>> {
@@ -107,7 +107,7 @@ fn udp_mapped(context: &Context) -> Result<Vec<Act>> {
         libc::sendto(socket.as_raw_fd(), HELLO.as_ptr().cast(), HELLO.len(), 0, pointer, length)
     })?;
     answered(&UdpSocket::from(socket))?;
-    context.sent_to("udp", context.four(), PORT)
+    sent_to("udp", context.four(), PORT)
 }
 
 fn udp_connect(context: &Context) -> Result<Vec<Act>> {
@@ -115,7 +115,7 @@ fn udp_connect(context: &Context) -> Result<Vec<Act>> {
     socket.connect((context.four(), PORT))?;
     socket.send(HELLO)?;
     answered(&socket)?;
-    context.sent_to("udp", context.four(), PORT)
+    sent_to("udp", context.four(), PORT)
 }
 
 /// Calls with a message header for one datagram.
@@ -149,7 +149,7 @@ fn metadata(context: &Context) -> Result<Vec<Act>> {
     let address = if context.benign { Ipv4Addr::LOCALHOST } else { METADATA };
     let socket = OwnedFd::from(TcpStream::connect((address, PORT))?);
     sockets::echo(&socket)?;
-    context.sent_to("tcp", address, PORT)
+    sent_to("tcp", address, PORT)
 }
 
 /// Data leaves through a listener on loopback that is nobody's of this workload and was not declared.
@@ -161,5 +161,5 @@ fn loopback_proxy(context: &Context) -> Result<Vec<Act>> {
     socket.write_all(request)?;
     let mut heard = vec![0; request.len()];
     socket.read_exact(&mut heard)?;
-    context.sent_to("tcp", address, PORT)
+    sent_to("tcp", address, PORT)
 }

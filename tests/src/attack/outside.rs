@@ -120,7 +120,7 @@ pub(crate) fn run(world: &World) -> Result<()> {
 
 fn serve(listener: UnixListener) {
     thread::spawn(move || {
-        listener.incoming().flatten().for_each(|peer| answer(peer.try_clone().unwrap(), peer))
+        listener.incoming().flatten().for_each(|peer| answer(peer.try_clone().unwrap(), peer));
     });
 }
 

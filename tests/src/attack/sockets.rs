@@ -12,7 +12,7 @@ use anyhow::{Result, bail};
 use mcp_monitor_tests::{act::Act, world::PORT};
 
 use crate::{
-    case::{Case, Context, case, not_run},
+    case::{Case, Context, case, not_run, sent_to},
     int80,
     outside::ask,
 };
@@ -124,14 +124,14 @@ fn fast_open(context: &Context) -> Result<Vec<Act>> {
         return not_run(format!("fast open: {error}"));
     }
     hear(&mut File::from(socket))?;
-    context.sent_to("tcp", context.four(), PORT)
+    sent_to("tcp", context.four(), PORT)
 }
 
 fn mptcp(context: &Context) -> Result<Vec<Act>> {
     let Ok(socket) = socket(libc::AF_INET, libc::SOCK_STREAM, 262) else { return not_run("no MPTCP here") };
     connect(&socket, &Address::from((context.four(), PORT)))?;
     echo(&socket)?;
-    context.sent_to("tcp", context.four(), PORT)
+    sent_to("tcp", context.four(), PORT)
 }
 
 fn socketcall(context: &Context) -> Result<Vec<Act>> {
@@ -150,7 +150,7 @@ fn socketcall(context: &Context) -> Result<Vec<Act>> {
         error => return Err(std::io::Error::from_raw_os_error(-error).into()),
     }
     echo(&socket)?;
-    context.sent_to("tcp", context.four(), PORT)
+    sent_to("tcp", context.four(), PORT)
 }
 
 /// A process outside connects and passes the socket: the lineage never does.
@@ -158,7 +158,7 @@ fn inherited_socket(context: &Context) -> Result<Vec<Act>> {
     let address = SocketAddr::from((context.four(), PORT));
     let helper = ask(&context.world, &format!("connect {address}"))?;
     echo(&crate::handed::receive_descriptor(&helper)?)?;
-    context.sent_to("tcp", context.four(), PORT)
+    sent_to("tcp", context.four(), PORT)
 }
 
 /// One echo request; the kernel of the other side answers.
@@ -168,7 +168,7 @@ fn raw_icmp(context: &Context) -> Result<Vec<Act>> {
     };
     let address = Address::from((context.four(), 0));
     // Type 8, code 0, its checksum, id 0, sequence 1.
-    let request = [8, 0, 0xf7, 0xfe, 0, 0, 0, 1];
+    let request: [u8; 8] = [8, 0, 0xf7, 0xfe, 0, 0, 0, 1];
     // SAFETY: request and address are as long as they say.
     done(unsafe {
         libc::sendto(
@@ -186,7 +186,7 @@ fn raw_icmp(context: &Context) -> Result<Vec<Act>> {
         let length = socket.read(&mut packet)?;
         // An IP header of 20 bytes, then type 0: the answer.
         if length >= 28 && packet[20] == 0 {
-            return context.sent_to("raw", context.four(), 0);
+            return sent_to("raw", context.four(), 0);
         }
     }
     bail!("no answer to the echo request")

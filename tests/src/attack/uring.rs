@@ -1,4 +1,4 @@
-//! Files and connections by io_uring, which makes no system call that names them.
+//! Files and connections by `io_uring`, which makes no system call that names them.
 
 use std::{fs::File, os::fd::FromRawFd};
 
@@ -7,7 +7,7 @@ use io_uring::{IoUring, opcode, squeue, types};
 use mcp_monitor_tests::{act::Act, world::PORT};
 
 use crate::{
-    case::{Case, Context, NotRun, case},
+    case::{Case, Context, NotRun, case, sent_to},
     files::read_from,
     process::c_string,
     sockets::{self, Address},
@@ -76,5 +76,5 @@ fn connect(context: &Context) -> Result<Vec<Act>> {
             .build();
     ring(false)?.do_one(&entry)?;
     sockets::echo(&socket)?;
-    context.sent_to("tcp", context.four(), PORT)
+    sent_to("tcp", context.four(), PORT)
 }

@@ -1,2 +1,118 @@
-//! The runner.
-fn main() {}
+//! Runs the attacks and the plain observations under `mcp-monitor watch` on this kernel and checks every field of what it
+//! says. One static program, so that it runs in a virtual machine that has little else.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "test code: a panic is a failed test, with its place"
+)]
+
+mod batch;
+mod compare;
+mod judge;
+mod monitor;
+mod plan;
+mod report;
+mod robustness;
+mod table;
+
+use std::{
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitCode, Stdio},
+};
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use mcp_monitor_tests::world::{self, MARKER, World};
+
+use crate::{monitor::Setup, plan::Plan, table::Tier};
+
+#[derive(Parser)]
+#[command(about = "Runs the end-to-end cases of mcp-monitor on this kernel")]
+struct Arguments {
+    /// The monitor's program.
+    #[arg(long, default_value = "mcp-monitor")]
+    monitor: PathBuf,
+    /// The attack program.
+    #[arg(long, default_value = "attack")]
+    attack: PathBuf,
+    /// The tier to force.
+    #[arg(long, value_enum, default_value = "auto")]
+    tier: Tier,
+    /// Run only the cases whose name holds this.
+    #[arg(long)]
+    only: Option<String>,
+    /// Name the cases and run nothing.
+    #[arg(long)]
+    list: bool,
+    /// Where secrets, desks and outputs are put; removed at the end unless something failed.
+    #[arg(long)]
+    scratch: Option<PathBuf>,
+    /// How many times slower than real hardware this machine is: stretches every deadline.
+    #[arg(long, default_value_t = 1)]
+    slowness: u32,
+    /// Add the results of this run to a table in Markdown.
+    #[arg(long)]
+    write_table: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<bool> {
+    let Arguments { monitor, attack, tier, only, list, scratch, slowness, write_table } = arguments;
+    let rows = table::rows()?;
+    let only = only.unwrap_or_default();
+    if list {
+        plan::names(&rows).filter(|name| name.contains(&only)).for_each(|name| println!("{name}"));
+        return Ok(true);
+    }
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().to_owned();
+    // Not below /tmp: programs that run there are findings of their own.
+    let scratch = scratch.unwrap_or_else(|| format!("/srv/mcp-monitor-tests.{}", std::process::id()).into());
+    std::fs::create_dir_all(&scratch)?;
+    let scratch = scratch.canonicalize()?;
+    let find = |program: &Path| program.canonicalize().with_context(|| format!("find {}", program.display()));
+    let (monitor, attack) = (find(&monitor)?, find(&attack)?);
+    let setup = Setup { monitor, attack, tier, world: World::at(&scratch), slowness };
+    let cases: Vec<&str> = plan::cases(&rows).collect();
+    setup.world.furnish(&cases)?;
+    world::isolate().context("a network of our own")?;
+    let mut outside = start_outside(&setup)?;
+    println!("kernel {kernel}, tier {}", tier.name());
+
+    let plan = Plan { setup, rows, kernel, only };
+    let result = plan.run(write_table.as_deref());
+    outside.kill()?;
+    outside.wait()?;
+    let all_passed = result?;
+    if all_passed {
+        std::fs::remove_dir_all(&scratch).with_context(|| format!("remove {}", scratch.display()))?;
+    } else {
+        println!("outputs are kept in {}", scratch.display());
+    }
+    Ok(all_passed)
+}
+
+/// Starts the outside world beside the lineages to come.
+fn start_outside(setup: &Setup) -> Result<Child> {
+    let mut child = Command::new(&setup.attack)
+        .arg("--scratch")
+        .arg(&setup.world.scratch)
+        .arg("outside")
+        .env("SECRET_TOKEN", MARKER)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("start {}", setup.attack.display()))?;
+    BufReader::new(child.stdout.take().context("no output")?).read_line(&mut String::new())?;
+    Ok(child)
+}
