@@ -47,6 +47,7 @@ const PARTS: &[Part] = &[
     Part { name: "end-to-end", quick: false, run: live::end_to_end },
     Part { name: "machines", quick: false, run: machines::all },
     Part { name: "real-servers", quick: false, run: live::real_servers },
+    Part { name: "real-servers-in-machine", quick: false, run: machines::real_servers },
     Part { name: "demo", quick: false, run: live::demo },
 ];
 

@@ -11,6 +11,7 @@ mod init;
 mod initramfs;
 mod modules;
 mod root;
+mod servers;
 
 pub(crate) use arguments::{Arguments, main};
 pub(crate) use boot::{Machine, boot};

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     kernels::{self, Kernel},
+    places,
     vm::{self, Ended, Machine},
 };
 
@@ -62,21 +63,50 @@ pub(super) fn all() -> Result<Count> {
     Ok(total)
 }
 
+/// Real servers driven by a real client, in one machine with a Debian root and without a network.
+pub(super) fn real_servers() -> Result<Count> {
+    const PROGRAM: &str = "real-servers";
+    let (name, tier) = ("6.12", "lsm");
+    if !binaries::exists(PROGRAM)? {
+        println!("not run: the tests package has no program {PROGRAM:?} yet");
+        return Ok(Count::skipped());
+    }
+    let kernel = match kernels::line(name)?.cached() {
+        Ok(kernel) => kernel,
+        Err(why) => {
+            println!("kernel {name} not run: {why:#}");
+            return Ok(Count::skipped());
+        }
+    };
+    let folder = binaries::build(Linked::Static)?;
+    let programs = ["mcp-monitor", PROGRAM, "attack"].map(|name| binaries::program(&folder, name));
+    let mut machine = Machine::new(kernel, &arguments(PROGRAM, tier));
+    machine.root = true;
+    machine.memory = 2048;
+    // Client and web server are scripts.
+    machine.share = Some(places::workspace()?.join("tests/servers"));
+    machine.programs = programs.into_iter().collect::<Result<Vec<_>>>()?;
+    machine.deadline = DEADLINE;
+    outcome(&machine)
+}
+
+fn arguments(program: &str, tier: &str) -> Vec<String> {
+    let words =
+        [program, "--monitor", "/run/vm/bin/mcp-monitor", "--attack", "/run/vm/bin/attack", "--tier", tier];
+    words.map(str::to_owned).to_vec()
+}
+
 fn in_machine(kernel: Kernel, append: &str, tier: &str, programs: &[std::path::PathBuf]) -> Result<Count> {
-    let command = [
-        "end-to-end",
-        "--monitor",
-        "/run/vm/bin/mcp-monitor",
-        "--attack",
-        "/run/vm/bin/attack",
-        "--tier",
-        tier,
-    ];
-    let mut machine = Machine::new(kernel, &command.map(str::to_owned));
+    let mut machine = Machine::new(kernel, &arguments("end-to-end", tier));
     append.clone_into(&mut machine.append);
     machine.programs = programs.to_vec();
     machine.deadline = DEADLINE;
-    let report = vm::boot(&machine)?;
+    outcome(&machine)
+}
+
+/// Boots `machine` and counts what its command states.
+fn outcome(machine: &Machine) -> Result<Count> {
+    let report = vm::boot(machine)?;
     let count = Count::stated_in(&report.console);
     if report.ended != Ended::Status(0) {
         println!("FAILED: {}", report.ended);

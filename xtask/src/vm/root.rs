@@ -7,6 +7,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
+use super::servers;
 use crate::{command, places, setup};
 
 /// The release: its node is new enough for the real servers.
@@ -20,11 +21,13 @@ const ROOM: u64 = 1024;
 /// The image, made when it is not in the cache.
 pub(super) fn debian() -> Result<PathBuf> {
     let folder = places::cache()?.join("roots");
-    let image = folder.join(format!("{RELEASE}-{:08x}.ext4", fingerprint(PACKAGES)));
+    let held = [PACKAGES, servers::FROM_NPM, servers::FROM_PYPI, &[servers::CLIENT]].concat();
+    let image = folder.join(format!("{RELEASE}-{:08x}.ext4", fingerprint(&held)));
     if image.exists() {
         return Ok(image);
     }
     places::make(&folder)?;
+    remove_outdated(&folder)?;
     eprintln!("making a Debian {RELEASE} root once; that takes a few minutes");
     let tree = folder.join(format!("{RELEASE}.tree"));
     command::run(command::as_root("rm").args(["--recursive", "--force", "--one-file-system"]).arg(&tree))?;
@@ -33,11 +36,23 @@ pub(super) fn debian() -> Result<PathBuf> {
     debootstrap.arg(RELEASE).arg(&tree).arg(crate::debian::mirror());
     command::capture(&mut debootstrap).context("cannot make the Debian root")?;
     add_tools(&tree)?;
+    servers::add(&tree)?;
     let unfinished = image.with_extension("unfinished");
     self::image(&tree, &unfinished, ROOM)?;
     fs::rename(&unfinished, &image).with_context(|| format!("cannot rename {}", unfinished.display()))?;
     command::run(command::as_root("rm").args(["--recursive", "--force", "--one-file-system"]).arg(&tree))?;
     Ok(image)
+}
+
+/// Removes images that were made for another list; each takes more than a gigabyte.
+fn remove_outdated(folder: &Path) -> Result<()> {
+    for entry in fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))? {
+        let file = entry.with_context(|| format!("cannot list {}", folder.display()))?.path();
+        if file.is_file() {
+            fs::remove_file(&file).with_context(|| format!("cannot remove {}", file.display()))?;
+        }
+    }
+    Ok(())
 }
 
 /// Puts npm and uv into the root: Debian's npm would bring hundreds of packages, and it has no uv.
