@@ -2,6 +2,7 @@
 
 mod command;
 mod debian;
+mod demo;
 mod kernels;
 mod places;
 mod qemu;
@@ -28,6 +29,8 @@ enum Task {
     Setup(setup::Arguments),
     /// Build the monitor and run it as root in the foreground
     Run(run::Arguments),
+    /// Show the monitor at work on two real MCP servers, one run that ends in success or failure
+    Demo(demo::Arguments),
     /// Run all tests; the last line printed counts them
     Test(test::Arguments),
     /// Run a command in a virtual machine on one or more kernels
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
         Task::Setup(arguments) => setup::main(&arguments),
         Task::Run(arguments) => run::main(&arguments),
+        Task::Demo(arguments) => demo::main(&arguments),
         Task::Test(arguments) => test::main(&arguments),
         Task::Vm(arguments) => vm::main(&arguments),
     };

@@ -84,6 +84,8 @@ const FOR_TESTS: &[Step] = &[
     ("uv", packages::uv),
 ];
 
+const FOR_SERVERS: &[Step] = &[("node", packages::node), ("uv", packages::uv)];
+
 const FOR_MACHINES: &[Step] = &[
     ("busybox for VMs", vms::busybox),
     ("QEMU", vms::qemu),
@@ -108,6 +110,11 @@ pub(crate) fn main(arguments: &Arguments) -> Result<ExitCode> {
 /// Sees to what building needs.
 pub(crate) fn for_building() -> Result<()> {
     go(FOR_BUILDING, Mode::Install, Told::Changes)
+}
+
+/// Sees to what starting real MCP servers needs.
+pub(crate) fn for_servers() -> Result<()> {
+    go(FOR_SERVERS, Mode::Install, Told::Changes)
 }
 
 /// Sees to what virtual machines need.

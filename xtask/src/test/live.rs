@@ -2,7 +2,9 @@
 //!
 //! A test program that is not written yet counts as skipped, so that its part can be wired before it exists.
 
-use anyhow::Result;
+use std::{env, process::Command};
+
+use anyhow::{Context, Result};
 
 use super::{
     binaries::{self, Linked, spoken},
@@ -20,9 +22,15 @@ pub(super) fn real_servers() -> Result<Count> {
     from_program("real-servers", &[])
 }
 
-/// The demo, which must catch both bad actions and nothing else.
+/// The demo, which must catch both bad actions and nothing else, and must fail without the monitor.
 pub(super) fn demo() -> Result<Count> {
-    from_program("demo", &[])
+    let mut count = Count::default();
+    for (arguments, must_succeed) in [(&["demo"][..], true), (&["demo", "--without-sensor"], false)] {
+        let mut run = Command::new(env::current_exe().context("cannot tell where this program is")?);
+        let (_, succeeded) = spoken(run.args(arguments))?;
+        count += if succeeded == must_succeed { Count::passed() } else { Count::failed() };
+    }
+    Ok(count)
 }
 
 /// Runs `name` of the tests package as root and believes the count it states.
