@@ -80,8 +80,16 @@ pub(crate) fn main(arguments: &Arguments) -> Result<ExitCode> {
         println!("FAILED setup: {error:#}");
         total += Count::failed();
     }
+    let mut broken = Vec::new();
     for part in parts {
-        total += timed(part.name, part.run);
+        let count = timed(part.name, part.run);
+        if count.failed > 0 {
+            broken.push(part.name);
+        }
+        total += count;
+    }
+    if !broken.is_empty() {
+        println!("parts with failures: {}", broken.join(", "));
     }
     println!("{total}");
     Ok(if total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -48,8 +48,8 @@ pub(super) fn all() -> Result<Count> {
         };
         lines.push(*name);
         for tier in TIERS {
-            let title = format!("kernel {kernel} {append} in {tier}");
-            total += timed(&title, || in_machine(kernel.clone(), append, tier, &programs));
+            let title = format!("{tier} on kernel {kernel} {append}");
+            total += timed(title.trim_end(), || in_machine(kernel.clone(), append, tier, &programs));
         }
     }
     lines.dedup();
