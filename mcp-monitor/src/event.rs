@@ -76,6 +76,34 @@ pub fn escape(bytes: &[u8]) -> String {
     text
 }
 
+/// The bytes that [`escape`] made `text` from; `None` when `text` is not of its making.
+#[must_use]
+pub fn unescape(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        if first != b'\\' {
+            bytes.push(first);
+            rest = after;
+            continue;
+        }
+        match after {
+            [b'\\', tail @ ..] => {
+                bytes.push(b'\\');
+                rest = tail;
+            }
+            [b'x', high, low, tail @ ..] => {
+                let digit =
+                    |byte: u8| char::from(byte).to_digit(16).and_then(|value| u8::try_from(value).ok());
+                bytes.push(digit(*high)? << 4 | digit(*low)?);
+                rest = tail;
+            }
+            _ => return None,
+        }
+    }
+    Some(bytes)
+}
+
 /// Characters that are no control characters but change how a line reads: direction marks, zero-width
 /// characters, line and paragraph separators.
 fn is_invisible(character: char) -> bool {

@@ -4,3 +4,8 @@
 //! stages and [`cli`] is what a person calls. Arrows point one way; [`event`] is the ground.
 
 pub mod event;
+pub mod render;
+pub mod sensor {
+    //! The kernel programs and their loader.
+    pub mod trial;
+}
