@@ -125,6 +125,7 @@ fn web() -> Endpoint {
 }
 
 /// One event of each kind, and the shapes that differ within a kind.
+#[allow(clippy::too_many_lines, reason = "a list with one entry per kind")]
 pub(super) fn events() -> Vec<Event> {
     let target = |text: &[u8]| FileObject {
         target: Some(path(text)),
