@@ -125,7 +125,9 @@ macro_rules! kernel_fields {
             UNIX_PEER "unix_sock" ["peer"] 8 required;
             UNIX_ADDRESS_LENGTH "unix_address" ["len"] 4 required;
             UNIX_ADDRESS_NAME "unix_address" ["name"] 0 required;
-            TCP_BYTES_ACKED "tcp_sock" ["bytes_acked"] 8 required;
+            SOCK_FLAGS "sock" ["__sk_common.skc_flags"] 8 required;
+            TCP_BYTES_SENT "tcp_sock" ["bytes_sent"] 8 required;
+            TCP_BYTES_RETRANSMITTED "tcp_sock" ["bytes_retrans"] 8 required;
             TCP_BYTES_RECEIVED "tcp_sock" ["bytes_received"] 8 required;
             MSGHDR_NAME "msghdr" ["msg_name"] 8 required;
             MSGHDR_NAME_LENGTH "msghdr" ["msg_namelen"] 4 required;

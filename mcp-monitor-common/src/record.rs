@@ -55,11 +55,13 @@ pub enum RecordKind {
     Dns = 37,
     /// Access to another process's memory or registers. Body [`SnoopBody`].
     Snoop = 48,
+    /// The process began something that the mechanisms in use cannot follow. Body [`BlindBody`].
+    Blind = 49,
 }
 
 impl RecordKind {
     /// Every kind, in the order of its value.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Fork,
         Self::ExecStage,
         Self::Exec,
@@ -81,6 +83,7 @@ impl RecordKind {
         Self::Close,
         Self::Dns,
         Self::Snoop,
+        Self::Blind,
     ];
 
     /// The kind with this value, if there is one.
@@ -110,6 +113,7 @@ impl RecordKind {
             Self::Connect | Self::Send | Self::Accept | Self::Listen | Self::Close => size_of::<NetworkBody>(),
             Self::Dns => size_of::<DnsBody>(),
             Self::Snoop => size_of::<SnoopBody>(),
+            Self::Blind => size_of::<BlindBody>(),
         }
     }
 }
@@ -170,7 +174,7 @@ pub struct Slice {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PathSlice {
-    /// Leaf-first components, each ended by NUL; with [`PATH_AS_GIVEN`] the plain bytes.
+    /// Leaf-first components, each ended by NUL; see also [`PATH_AS_GIVEN`].
     pub bytes: Slice,
     /// [`PATH_TRUNCATED`] …
     pub flags: u16,
@@ -183,8 +187,8 @@ pub const PATH_TRUNCATED: u16 = 1;
 /// The walk ended at the root of the mount namespace without meeting the process's own root: the path is as the
 /// mount namespace sees it.
 pub const PATH_OUTSIDE_ROOT: u16 = 2;
-/// Text from user memory as it was given, not resolved by the kernel; relative to `target` of the same body if
-/// the body says so.
+/// Text from user memory as it was given and not resolved by the kernel: `bytes` is the text with its NUL, then, if
+/// it is relative, the directory that it starts from, leaf first (`components` of it).
 pub const PATH_AS_GIVEN: u16 = 4;
 /// The name was removed from its directory.
 pub const PATH_DELETED: u16 = 8;
@@ -229,8 +233,7 @@ pub struct FileBody {
     pub result: i32,
     /// The path; leaf first.
     pub path: PathSlice,
-    /// Rename, link: the new path. Symlink: what it points to. With an unresolved `path`: the directory that a
-    /// relative `path` starts from.
+    /// Rename, link: the new path. Symlink: what it points to, as given.
     pub target: PathSlice,
     /// Relief: the name's length and hash, as in the key.
     pub name_hash: u64,
@@ -470,6 +473,21 @@ pub const SNOOP_PROCESS_VM_WRITE: u32 = 3;
 pub const SNOOP_PIDFD_GETFD: u32 = 4;
 /// `target_tgid` is numbered by the caller's pid namespace.
 pub const SNOOP_NAMESPACE_PID: u32 = 1;
+
+/// Body of [`RecordKind::Blind`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BlindBody {
+    /// [`BLIND_IO_URING`] …
+    pub what: u32,
+    /// Explicit padding.
+    pub reserved: u32,
+}
+
+/// An `io_uring` was set up: opens into direct descriptors and changes of files through it are not seen.
+pub const BLIND_IO_URING: u32 = 1;
+/// A raw or packet socket was made: what is sent without an address of its own is not seen.
+pub const BLIND_RAW_SOCKET: u32 = 2;
 
 const _: () = assert!(size_of::<RecordHeader>() == 64);
 const _: () = assert!(size_of::<FileBody>() == 120);

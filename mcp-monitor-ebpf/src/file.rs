@@ -1,0 +1,243 @@
+//! Files that are opened, received and mapped executable.
+
+use aya_ebpf::{
+    macros::{kprobe, lsm},
+    programs::{LsmContext, ProbeContext},
+};
+use mcp_monitor_common::{
+    map::ReliefKey,
+    mechanism,
+    record::{
+        ACCESS_CREATE, ACCESS_EXECUTE, ACCESS_PATH, ACCESS_READ, ACCESS_TRUNCATE, ACCESS_WRITE, FileBody, HEADER_RELIEVED,
+        PathSlice, RESULT_PERMITTED, RecordKind,
+    },
+};
+
+use crate::{
+    decide, filter,
+    filter::Repeat,
+    identity, kernel,
+    kernel::Address,
+    lineage,
+    lineage::Process,
+    path,
+    record::{Weight, Writer},
+};
+
+/// `FMODE_READ`, `FMODE_WRITE`, `FMODE_EXEC`, `FMODE_PATH` of `include/linux/fs.h`.
+const FMODE_READ: u32 = 1;
+const FMODE_WRITE: u32 = 2;
+const FMODE_EXEC: u32 = 0x20;
+const FMODE_PATH: u32 = 0x4000;
+/// `O_CREAT` and `O_TRUNC` of `include/uapi/asm-generic/fcntl.h`.
+const O_CREAT: u32 = 0o100;
+const O_TRUNC: u32 = 0o1000;
+/// `PROT_EXEC` of `include/uapi/asm-generic/mman-common.h`.
+const PROT_EXEC: u64 = 4;
+
+/// What is said of an open file beside itself.
+#[derive(Clone, Copy)]
+pub(crate) struct Use {
+    pub(crate) kind: RecordKind,
+    pub(crate) mechanism: u32,
+    /// 0, a negative errno, or [`RESULT_PERMITTED`].
+    pub(crate) result: i32,
+    /// Kind-dependent flags that replace `f_flags` when they are not 0.
+    pub(crate) flags: u32,
+    /// Added to the access that the file's mode shows.
+    pub(crate) access: u32,
+    pub(crate) can_refuse: bool,
+}
+
+/// Reports an open file of a process of a lineage. Gives the hook's result.
+#[inline(always)]
+pub(crate) fn report(process: &Process, file: Address, how: Use) -> i32 {
+    let inode = kernel::pointer(file, &kernel::FILE_INODE);
+    let file_path = kernel::at(file, &kernel::FILE_PATH);
+    let dentry = kernel::pointer(file_path, &kernel::PATH_DENTRY);
+    let vfsmount = kernel::pointer(file_path, &kernel::PATH_MNT);
+    let open_flags = kernel::get::<u32>(file, &kernel::FILE_FLAGS);
+    let mode = kernel::get::<u32>(file, &kernel::FILE_MODE);
+    let identity = identity::of_inode(inode);
+    let parent = identity::of_parent(dentry);
+
+    let mark = filter::secret(&identity, parent.inode, dentry);
+    let decision = decide::access(mark, how.can_refuse);
+
+    let access = access_of(mode, open_flags) | how.access;
+    let flags = if how.flags == 0 { open_flags } else { how.flags };
+    let name_hash = kernel::get::<u64>(kernel::at(dentry, &kernel::DENTRY_NAME), &kernel::QSTR_HASH_LEN);
+    let key = ReliefKey {
+        start_boottime_ns: process.start_boottime_ns,
+        tgid: process.tgid,
+        exec_id: process.exec_id,
+        kind: how.kind as u32,
+        flags: access | flags << 8,
+        object: [
+            identity.inode,
+            u64::from(identity.device) << 32 | u64::from(identity.generation),
+            parent.inode,
+            name_hash,
+        ],
+    };
+    // Every access to a secret is sent.
+    let repeat = if mark.is_some() { Repeat::Send } else { filter::repeat(&key) };
+    if repeat == Repeat::Counted {
+        return decision.result;
+    }
+    let sent = emit(process, how, inode, identity, parent, dentry, vfsmount, access, flags, name_hash, decision, repeat);
+    if !sent && repeat == Repeat::First {
+        filter::forget(&key);
+    }
+    decision.result
+}
+
+#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "inlined into its one caller; a structure would cost stack, of which there is little")]
+fn emit(
+    process: &Process,
+    how: Use,
+    inode: Address,
+    file: mcp_monitor_common::record::FileIdentity,
+    parent: mcp_monitor_common::record::FileIdentity,
+    dentry: Address,
+    vfsmount: Address,
+    access: u32,
+    flags: u32,
+    name_hash: u64,
+    decision: decide::Decision,
+    repeat: Repeat,
+) -> bool {
+    let Some(mut writer) = Writer::<FileBody>::new(process, how.kind) else { return false };
+    let path = path::walk(&mut writer, dentry, vfsmount);
+    writer.set(FileBody {
+        file,
+        parent,
+        target_parent: Default::default(),
+        replaced: Default::default(),
+        filesystem_magic: identity::filesystem_magic(inode),
+        flags,
+        access,
+        mode: u32::from(kernel::get::<u16>(inode, &kernel::INODE_MODE)),
+        result: if decision.result == 0 { how.result } else { decision.result },
+        path,
+        target: PathSlice::default(),
+        name_hash,
+        links: kernel::get::<u32>(inode, &kernel::INODE_LINKS),
+        reserved: 0,
+    });
+    let relieved = if repeat == Repeat::First { HEADER_RELIEVED } else { 0 };
+    let weight = if matches!(how.kind, RecordKind::ExecStage) { Weight::Vital } else { Weight::Bulk };
+    writer.send(process, how.kind, how.mechanism, decision.flags | relieved, weight)
+}
+
+#[inline(always)]
+fn access_of(mode: u32, open_flags: u32) -> u32 {
+    let mut access = 0;
+    if mode & FMODE_READ != 0 {
+        access |= ACCESS_READ;
+    }
+    if mode & FMODE_WRITE != 0 {
+        access |= ACCESS_WRITE;
+    }
+    if mode & FMODE_PATH != 0 {
+        access |= ACCESS_PATH;
+    }
+    if open_flags & FMODE_EXEC != 0 {
+        access |= ACCESS_EXECUTE;
+    }
+    if open_flags & O_CREAT != 0 {
+        access |= ACCESS_CREATE;
+    }
+    if open_flags & O_TRUNC != 0 {
+        access |= ACCESS_TRUNCATE;
+    }
+    access
+}
+
+#[inline(always)]
+fn opened(file: Address, mechanism: u32, can_refuse: bool) -> i32 {
+    let Some(process) = lineage::current() else { return 0 };
+    // The kernel's own opens of programs and their interpreters carry FMODE_EXEC among the flags; they are
+    // reported as stages of the exec.
+    if kernel::get::<u32>(file, &kernel::FILE_FLAGS) & FMODE_EXEC != 0 {
+        return 0;
+    }
+    let how = Use { kind: RecordKind::Open, mechanism, result: RESULT_PERMITTED, flags: 0, access: 0, can_refuse };
+    report(&process, file, how)
+}
+
+#[inline(always)]
+fn received(file: Address, mechanism: u32, can_refuse: bool) -> i32 {
+    let Some(process) = lineage::current() else { return 0 };
+    let how = Use { kind: RecordKind::Receive, mechanism, result: RESULT_PERMITTED, flags: 0, access: 0, can_refuse };
+    report(&process, file, how)
+}
+
+#[inline(always)]
+fn mapped(file: Address, protection: u64, mechanism: u32) -> i32 {
+    if file.is_null() || protection & PROT_EXEC == 0 {
+        return 0;
+    }
+    let Some(process) = lineage::current() else { return 0 };
+    // While a program is being loaded its arguments have no end yet: the loader's own mappings belong to the exec.
+    let mm = kernel::pointer(kernel::current_task(), &kernel::TASK_MM);
+    if kernel::get::<u64>(mm, &kernel::MM_ARG_END) == 0 {
+        return 0;
+    }
+    let how = Use {
+        kind: RecordKind::Map,
+        mechanism,
+        result: RESULT_PERMITTED,
+        flags: protection as u32,
+        access: ACCESS_EXECUTE,
+        can_refuse: false,
+    };
+    report(&process, file, how);
+    0
+}
+
+/// match-proto: include/linux/lsm_hook_defs.h:LSM_HOOK(int, 0, file_open, struct file *file)
+#[lsm(hook = "file_open")]
+pub fn lsm_file_open(context: LsmContext) -> i32 {
+    opened(context.arg::<u64>(0) as Address, mechanism::LSM_FILE_OPEN, true)
+}
+
+/// match-proto: LSM_HOOK(int, 0, file_receive, struct file *file)
+#[lsm(hook = "file_receive")]
+pub fn lsm_file_receive(context: LsmContext) -> i32 {
+    received(context.arg::<u64>(0) as Address, mechanism::LSM_FILE_RECEIVE, true)
+}
+
+/// match-proto: LSM_HOOK(int, 0, mmap_file, struct file *file, unsigned long reqprot, unsigned long prot, …)
+#[lsm(hook = "mmap_file")]
+pub fn lsm_mmap_file(context: LsmContext) -> i32 {
+    mapped(context.arg::<u64>(0) as Address, context.arg::<u64>(1), mechanism::LSM_MMAP_FILE)
+}
+
+/// match-proto: security/security.c:int security_file_open(struct file *file)
+#[kprobe]
+pub fn probe_file_open(context: ProbeContext) -> u32 {
+    opened(argument(&context, 0), mechanism::PROBE_FILE_OPEN, false);
+    0
+}
+
+/// match-proto: security/security.c:int security_file_receive(struct file *file)
+#[kprobe]
+pub fn probe_file_receive(context: ProbeContext) -> u32 {
+    received(argument(&context, 0), mechanism::PROBE_FILE_RECEIVE, false);
+    0
+}
+
+/// match-proto: security/security.c:int security_mmap_file(struct file *file, unsigned long prot, unsigned long flags)
+#[kprobe]
+pub fn probe_mmap_file(context: ProbeContext) -> u32 {
+    mapped(argument(&context, 0), argument(&context, 1) as u64, mechanism::PROBE_MMAP_FILE);
+    0
+}
+
+/// The `n`th argument of a probed function, null when it cannot be read.
+#[inline(always)]
+pub(crate) fn argument(context: &ProbeContext, n: usize) -> Address {
+    context.arg::<u64>(n).unwrap_or(0) as Address
+}

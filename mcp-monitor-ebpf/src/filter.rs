@@ -1,0 +1,101 @@
+//! What is not sent: repeats that are counted instead, and bulk of a segment that has used up its share of a ring
+//! that is filling up. And what is sent before all else: records of published secrets.
+
+use aya_ebpf::{helpers, macros::map, maps::HashMap};
+use mcp_monitor_common::{
+    limits::{RELIEF_MAX, SECRETS_MAX, SEGMENT_TOKENS_MAX, SEGMENT_TOKENS_PER_SECOND},
+    map::{ReliefKey, SecretMark, SecretName},
+    record::FileIdentity,
+};
+
+use crate::{atomic, kernel, kernel::Address, lineage::SEGMENTS};
+
+/// Secrets by object. The generation of a key is 0: user space cannot read it from stat(2).
+#[map]
+static SECRET_OBJECTS: HashMap<FileIdentity, SecretMark> = HashMap::with_max_entries(SECRETS_MAX, 0);
+/// Secrets by directory and name, so that a replaced secret is one from its first moment.
+#[map]
+static SECRET_NAMES: HashMap<SecretName, SecretMark> = HashMap::with_max_entries(SECRETS_MAX, 0);
+/// Repeats that were counted, read and emptied by user space.
+#[map]
+static RELIEF: HashMap<ReliefKey, u64> = HashMap::with_max_entries(RELIEF_MAX, 0);
+
+/// What to do with an occurrence.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Repeat {
+    /// Send it; repeats will be sent too.
+    Send,
+    /// Send it; repeats will be counted.
+    First,
+    /// Counted.
+    Counted,
+}
+
+/// Counts an occurrence of `key`, or says that it is the first.
+#[inline(always)]
+pub(crate) fn repeat(key: &ReliefKey) -> Repeat {
+    if kernel::RELIEF_ENABLED.load() == 0 {
+        return Repeat::Send;
+    }
+    if let Some(count) = RELIEF.get_ptr_mut(key) {
+        // SAFETY: points to a value of the map.
+        unsafe { atomic::add(count, 1) };
+        return Repeat::Counted;
+    }
+    // 1 is BPF_NOEXIST: of two that are first at once one is sent and the other counted.
+    if RELIEF.insert(key, &0, 1).is_ok() { Repeat::First } else { Repeat::Send }
+}
+
+/// Undoes [`Repeat::First`] when the record could not be sent, so that the next occurrence is the first.
+#[inline(always)]
+pub(crate) fn forget(key: &ReliefKey) {
+    let _ = RELIEF.remove(key);
+}
+
+/// The published mark of an object, if it is a secret by identity or by directory and name.
+#[inline(always)]
+pub(crate) fn secret(file: &FileIdentity, parent_inode: u64, dentry: Address) -> Option<SecretMark> {
+    let key = FileIdentity { inode: file.inode, device: file.device, generation: 0 };
+    // SAFETY: the value is copied at once.
+    if let Some(mark) = unsafe { SECRET_OBJECTS.get(&key) } {
+        return Some(*mark);
+    }
+    let name = kernel::at(dentry, &kernel::DENTRY_NAME);
+    let name_bytes = (kernel::get::<u64>(name, &kernel::QSTR_HASH_LEN) >> 32) as u32;
+    let mut key = SecretName { parent_inode, device: file.device, name_bytes, name: [0; 64] };
+    let kept = if name_bytes > 64 { 64 } else { name_bytes };
+    // SAFETY: reads at most 64 bytes into an array of 64.
+    unsafe {
+        helpers::generated::bpf_probe_read_kernel(
+            key.name.as_mut_ptr().cast(),
+            kept & 0x7f,
+            kernel::pointer(name, &kernel::QSTR_NAME).cast(),
+        );
+    }
+    // SAFETY: the value is copied at once.
+    unsafe { SECRET_NAMES.get(&key) }.copied()
+}
+
+/// Takes a token of the segment's bucket. A segment that is not known shares the host's bucket, segment 0.
+#[inline(always)]
+pub(crate) fn take_token(segment: u64) -> bool {
+    let Some(state) = SEGMENTS.get_ptr_mut(&segment) else { return false };
+    // SAFETY: no argument.
+    let now = unsafe { helpers::bpf_ktime_get_boot_ns() };
+    // SAFETY: points to a value of the map. CPUs race here: a bucket may give a few tokens too many or too few,
+    // which shifts the share a little and loses no count.
+    unsafe {
+        let elapsed = now.wrapping_sub((*state).refilled_ns);
+        if elapsed > 1_000_000 && elapsed < u64::MAX / 2 {
+            let seconds_1024 = if elapsed > 8_000_000_000 { 8 * 1024 } else { elapsed / 976_563 };
+            let tokens = (*state).tokens + seconds_1024 * SEGMENT_TOKENS_PER_SECOND / 1024;
+            (*state).tokens = if tokens > SEGMENT_TOKENS_MAX { SEGMENT_TOKENS_MAX } else { tokens };
+            (*state).refilled_ns = now;
+        }
+        if (*state).tokens == 0 {
+            return false;
+        }
+        (*state).tokens -= 1;
+    }
+    true
+}

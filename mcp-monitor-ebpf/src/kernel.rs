@@ -1,0 +1,88 @@
+//! Reading kernel structures: every look-up goes through [`get`], with offsets that user space patched into
+//! `.rodata` from the running kernel's BTF. What cannot be read is zero.
+
+use aya_ebpf::{Global, helpers};
+use mcp_monitor_common::{
+    digest::ABI_DIGEST as DIGEST,
+    kernel_fields,
+    kernel_fields::ABSENT,
+};
+
+/// An address in the kernel. Only ever read through [`get`].
+pub(crate) type Address = *const u8;
+
+macro_rules! globals {
+    ($($symbol:ident $structure:literal [$($spelling:literal),+] $size:literal $need:ident;)+) => {
+        $(
+            #[unsafe(no_mangle)]
+            pub(crate) static $symbol: Global<u32> = Global::new(ABSENT);
+        )+
+    };
+}
+kernel_fields!(globals);
+
+/// Checked by the loader before anything is loaded.
+#[unsafe(no_mangle)]
+static ABI_DIGEST: Global<u64> = Global::new(DIGEST);
+/// 1 when repeats are counted instead of sent.
+#[unsafe(no_mangle)]
+pub(crate) static RELIEF_ENABLED: Global<u32> = Global::new(1);
+/// Bytes of the ring buffer.
+#[unsafe(no_mangle)]
+pub(crate) static RING_CAPACITY: Global<u32> = Global::new(mcp_monitor_common::limits::RING_BYTES);
+/// `mechanism::Tier` in use.
+#[unsafe(no_mangle)]
+pub(crate) static TIER: Global<u32> = Global::new(0);
+/// `map::io_uring_shape`.
+#[unsafe(no_mangle)]
+pub(crate) static IO_URING_SHAPE: Global<u32> = Global::new(0);
+/// Index of the `pids` controller in `css_set.subsys`.
+#[unsafe(no_mangle)]
+pub(crate) static CGROUP_V1_SUBSYSTEM: Global<u32> = Global::new(ABSENT);
+
+
+/// True when this kernel has the field.
+#[inline(always)]
+pub(crate) fn has(field: &Global<u32>) -> bool {
+    field.load() != ABSENT
+}
+
+/// The member's address; null when base is null or the field is absent.
+#[inline(always)]
+pub(crate) fn at(base: Address, field: &Global<u32>) -> Address {
+    let offset = field.load();
+    if base.is_null() || offset == ABSENT {
+        return core::ptr::null();
+    }
+    base.wrapping_add(offset as usize)
+}
+
+/// Reads a value at an address; zero when that fails.
+#[inline(always)]
+pub(crate) fn read<T: Copy + Default>(address: Address) -> T {
+    // SAFETY: bpf_probe_read_kernel checks the address itself and fails on a bad one.
+    unsafe { helpers::bpf_probe_read_kernel(address.cast::<T>()) }.unwrap_or_default()
+}
+
+/// Reads a member; zero when the kernel lacks it or reading fails.
+#[inline(always)]
+pub(crate) fn get<T: Copy + Default>(base: Address, field: &Global<u32>) -> T {
+    let offset = field.load();
+    if offset == ABSENT {
+        return T::default();
+    }
+    read(base.wrapping_add(offset as usize))
+}
+
+/// Reads a pointer member; null when that fails.
+#[inline(always)]
+pub(crate) fn pointer(base: Address, field: &Global<u32>) -> Address {
+    get::<u64>(base, field) as Address
+}
+
+/// The current `task_struct`.
+#[inline(always)]
+pub(crate) fn current_task() -> Address {
+    // SAFETY: no argument; always available.
+    unsafe { helpers::bpf_get_current_task() as Address }
+}

@@ -1,0 +1,243 @@
+//! Which process belongs to which segment: labelled at fork from *current* (never from the parent pointer), kept
+//! until the last thread is gone, checked against the process's start at every use.
+
+use aya_ebpf::{
+    helpers,
+    macros::{map, raw_tracepoint},
+    maps::{Array, HashMap},
+    programs::RawTracePointContext,
+};
+use mcp_monitor_common::{
+    limits::{SEGMENT_TOKENS_MAX, SEGMENTS_MAX},
+    loss::LossCause,
+    map::{LINEAGE_BOOTSTRAP, LINEAGE_EXECUTED, LINEAGE_SPLIT, LineageEntry, SegmentState},
+    mechanism,
+    record::{ExitBody, ForkBody, HEADER_BOOTSTRAP, RecordKind, SegmentBody},
+};
+
+use crate::{
+    kernel,
+    kernel::Address,
+    loss,
+    record::{Weight, Writer},
+};
+
+/// Processes of lineages. Sized at load for every process that the host can have; never evicted.
+#[map]
+static LINEAGE: HashMap<u32, LineageEntry> = HashMap::with_max_entries(32 * 1024, 0);
+/// Segments, with their parent and token bucket.
+#[map]
+pub(crate) static SEGMENTS: HashMap<u64, SegmentState> = HashMap::with_max_entries(SEGMENTS_MAX, 0);
+/// cgroups (by v2 id) whose processes enter a segment at their next exec.
+#[map]
+static WATCHED_CGROUPS: HashMap<u64, u64> = HashMap::with_max_entries(256, 0);
+/// One element: how many cgroups are watched, so that the look-up is made only when there are any.
+#[map]
+static WATCHED_CGROUP_COUNT: Array<u32> = Array::with_max_entries(1, 0);
+
+/// The process that runs, when it belongs to a lineage.
+#[derive(Clone, Copy)]
+pub(crate) struct Process {
+    pub(crate) segment: u64,
+    pub(crate) start_boottime_ns: u64,
+    pub(crate) tgid: u32,
+    pub(crate) tid: u32,
+    pub(crate) exec_id: u32,
+    pub(crate) flags: u32,
+}
+
+impl Process {
+    #[inline(always)]
+    pub(crate) fn header_flags(&self) -> u16 {
+        if self.flags & LINEAGE_BOOTSTRAP != 0 { HEADER_BOOTSTRAP } else { 0 }
+    }
+}
+
+/// The entry of a process id, without any check.
+#[inline(always)]
+fn entry(tgid: u32) -> Option<*mut LineageEntry> {
+    LINEAGE.get_ptr_mut(&tgid)
+}
+
+/// The current process if it belongs to a lineage. One look-up for all others.
+#[inline(always)]
+pub(crate) fn current() -> Option<Process> {
+    let identity = helpers::bpf_get_current_pid_tgid();
+    let tgid = (identity >> 32) as u32;
+    let entry = entry(tgid)?;
+    let task = kernel::current_task();
+    let leader = kernel::pointer(task, &kernel::TASK_GROUP_LEADER);
+    let start_boottime_ns = kernel::get::<u64>(leader, &kernel::TASK_START_BOOTTIME);
+    // SAFETY: entry points to a value of the map. Another CPU may free it meanwhile; a value that was reused then
+    // belongs to another process id, which the start tells.
+    let (segment, known_start, start_ticks, flags) =
+        unsafe { ((*entry).segment, (*entry).start_boottime_ns, (*entry).start_ticks, (*entry).flags) };
+    if known_start == 0 {
+        // Labelled by user space, which knows the start only in ticks of 10 ms.
+        let difference = (start_boottime_ns / 10_000_000).wrapping_sub(start_ticks);
+        if start_ticks != 0 && difference != 0 && difference != 1 && difference != u64::MAX {
+            return None;
+        }
+        // SAFETY: as above.
+        unsafe { (*entry).start_boottime_ns = start_boottime_ns };
+    } else if known_start != start_boottime_ns {
+        return None;
+    }
+    Some(Process {
+        segment,
+        start_boottime_ns,
+        tgid,
+        tid: identity as u32,
+        exec_id: kernel::get::<u32>(task, &kernel::TASK_SELF_EXEC_ID),
+        flags,
+    })
+}
+
+/// The segment of another process, 0 if it belongs to none, and its start.
+#[inline(always)]
+pub(crate) fn of_task(task: Address) -> (u32, u64, u64) {
+    let tgid = kernel::get::<u32>(task, &kernel::TASK_TGID);
+    let leader = kernel::pointer(task, &kernel::TASK_GROUP_LEADER);
+    let start = kernel::get::<u64>(leader, &kernel::TASK_START_BOOTTIME);
+    let segment = match entry(tgid) {
+        // SAFETY: points to a value of the map.
+        Some(entry) => unsafe {
+            if (*entry).start_boottime_ns == start || (*entry).start_boottime_ns == 0 { (*entry).segment } else { 0 }
+        },
+        None => 0,
+    };
+    (tgid, start, segment)
+}
+
+/// A new process is labelled before it can do anything.
+#[raw_tracepoint(tracepoint = "sched_process_fork")]
+pub fn lineage_fork(context: RawTracePointContext) -> i32 {
+    // match-proto: include/trace/events/sched.h:TP_PROTO(struct task_struct *parent, struct task_struct *child)
+    let child: Address = context.arg::<u64>(1) as Address;
+    fork(child);
+    0
+}
+
+#[inline(always)]
+fn fork(child: Address) -> Option<()> {
+    let process = current()?;
+    let child_tgid = kernel::get::<u32>(child, &kernel::TASK_TGID);
+    if child_tgid == process.tgid {
+        // A thread: it is found by its process's id.
+        return None;
+    }
+    let child_start_boottime_ns = kernel::get::<u64>(child, &kernel::TASK_START_BOOTTIME);
+    let label = LineageEntry {
+        segment: process.segment,
+        start_boottime_ns: child_start_boottime_ns,
+        start_ticks: 0,
+        flags: process.flags & LINEAGE_SPLIT,
+        reserved: 0,
+    };
+    if LINEAGE.insert(&child_tgid, &label, 0).is_err() {
+        loss::count(process.segment, LossCause::LineageInsert, RecordKind::Fork as u16);
+        return None;
+    }
+    let mut writer = Writer::<ForkBody>::new(&process, RecordKind::Fork)?;
+    writer.set(ForkBody {
+        child_start_boottime_ns,
+        child_tgid,
+        child_exec_id: kernel::get::<u32>(child, &kernel::TASK_SELF_EXEC_ID),
+    });
+    writer.send(&process, RecordKind::Fork, mechanism::LINEAGE_FORK, 0, Weight::Vital);
+    Some(())
+}
+
+/// A process is gone when its last thread is: a leader may leave before its threads.
+#[raw_tracepoint(tracepoint = "sched_process_exit")]
+pub fn lineage_exit(_context: RawTracePointContext) -> i32 {
+    exit();
+    0
+}
+
+#[inline(always)]
+fn exit() -> Option<()> {
+    let tgid = (helpers::bpf_get_current_pid_tgid() >> 32) as u32;
+    entry(tgid)?;
+    let task = kernel::current_task();
+    let signal = kernel::pointer(task, &kernel::TASK_SIGNAL);
+    // do_exit has counted this thread off before the tracepoint (kernel/exit.c, atomic_dec_and_test(&signal->live)).
+    if kernel::get::<i32>(signal, &kernel::SIGNAL_LIVE) != 0 {
+        return None;
+    }
+    let process = current();
+    let _ = LINEAGE.remove(&tgid);
+    let process = process?;
+    let mut writer = Writer::<ExitBody>::new(&process, RecordKind::Exit)?;
+    writer.set(ExitBody { exit_code: kernel::get::<u32>(task, &kernel::TASK_EXIT_CODE), reserved: 0 });
+    writer.send(&process, RecordKind::Exit, mechanism::LINEAGE_EXIT, 0, Weight::Vital);
+    Some(())
+}
+
+/// Called at exec. A process outside every lineage may enter one by its cgroup; a child inside a split segment
+/// gets a segment of its own. Gives the process as it is afterwards.
+#[inline(always)]
+pub(crate) fn executed() -> Option<Process> {
+    let mut process = match current() {
+        Some(process) => process,
+        None => enter_by_cgroup()?,
+    };
+    if process.flags & LINEAGE_SPLIT != 0 && process.flags & LINEAGE_EXECUTED == 0 {
+        open_segment(&mut process);
+    }
+    if let Some(entry) = entry(process.tgid) {
+        // SAFETY: points to a value of the map; the current process is alive, so that the entry is its own.
+        unsafe { (*entry).flags |= LINEAGE_EXECUTED };
+    }
+    process.flags |= LINEAGE_EXECUTED;
+    Some(process)
+}
+
+#[inline(always)]
+fn enter_by_cgroup() -> Option<Process> {
+    if *WATCHED_CGROUP_COUNT.get(0)? == 0 {
+        return None;
+    }
+    // SAFETY: no argument; allowed in tracing programs.
+    let cgroup = unsafe { helpers::bpf_get_current_cgroup_id() };
+    // SAFETY: the value is copied at once.
+    let segment = unsafe { *WATCHED_CGROUPS.get(&cgroup)? };
+    let identity = helpers::bpf_get_current_pid_tgid();
+    let label = LineageEntry { segment, start_boottime_ns: 0, start_ticks: 0, flags: LINEAGE_BOOTSTRAP, reserved: 0 };
+    let tgid = (identity >> 32) as u32;
+    if LINEAGE.insert(&tgid, &label, 0).is_err() {
+        loss::count(segment, LossCause::LineageInsert, RecordKind::Exec as u16);
+        return None;
+    }
+    current()
+}
+
+/// Segment ids are the boot time in ns with the CPU in the low byte: unique without an atomic counter, since one
+/// CPU does not execute two programs in one nanosecond.
+#[inline(always)]
+fn open_segment(process: &mut Process) -> Option<()> {
+    // SAFETY: no argument.
+    let (now, cpu) = unsafe { (helpers::bpf_ktime_get_boot_ns(), helpers::bpf_get_smp_processor_id()) };
+    let segment = (now << 8) | u64::from(cpu & 0xff);
+    let state = SegmentState {
+        parent: process.segment,
+        tokens: SEGMENT_TOKENS_MAX,
+        refilled_ns: now,
+        flags: LINEAGE_SPLIT,
+        reserved: 0,
+    };
+    if SEGMENTS.insert(&segment, &state, 0).is_err() {
+        loss::count(process.segment, LossCause::SegmentInsert, RecordKind::Segment as u16);
+        return None;
+    }
+    if let Some(entry) = entry(process.tgid) {
+        // SAFETY: points to a value of the map.
+        unsafe { (*entry).segment = segment };
+    }
+    let parent = process.segment;
+    process.segment = segment;
+    let mut writer = Writer::<SegmentBody>::new(process, RecordKind::Segment)?;
+    writer.set(SegmentBody { parent });
+    writer.send(process, RecordKind::Segment, mechanism::LINEAGE_EXEC, 0, Weight::Vital);
+    Some(())
+}

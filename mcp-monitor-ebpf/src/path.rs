@@ -1,0 +1,142 @@
+//! Paths by walking dentries and mounts from the leaf to the process's root, leaf first.
+//!
+//! Works alike in every program type and on every kernel, where `bpf_d_path` is refused in some, loses names over
+//! 4096 bytes, and reports a bind mount's alias only.
+
+use aya_ebpf::helpers;
+use mcp_monitor_common::{
+    limits::{PATH_MAX_BYTES, PATH_MAX_COMPONENTS, TAIL_MAX_BYTES},
+    record::{
+        PATH_AS_GIVEN, PATH_DELETED, PATH_OUTSIDE_ROOT, PATH_TRUNCATED, PATH_UNMOUNTED, PATH_UNREADABLE, PathSlice, Slice,
+    },
+};
+
+use crate::{
+    kernel,
+    kernel::Address,
+    record::{Slot, Writer},
+};
+
+/// Walks from `dentry` on the mount `vfsmount`.
+#[inline(always)]
+pub(crate) fn walk<B: Copy + Default>(writer: &mut Writer<B>, dentry: Address, vfsmount: Address) -> PathSlice {
+    let offset = writer.position();
+    let flags = walk_into(writer.slot, Writer::<B>::TAIL as u32, dentry, vfsmount);
+    // SAFETY: the writer owns the slot.
+    let components = unsafe { core::ptr::read_volatile(&raw const (*writer.slot).components) };
+    PathSlice {
+        bytes: Slice { offset: offset as u16, length_bytes: (writer.position() - offset) as u16 },
+        flags: flags as u16,
+        components: components as u16,
+    }
+}
+
+/// Walks a `struct path` in kernel memory.
+#[inline(always)]
+pub(crate) fn walk_path<B: Copy + Default>(writer: &mut Writer<B>, path: Address) -> PathSlice {
+    walk(writer, kernel::pointer(path, &kernel::PATH_DENTRY), kernel::pointer(path, &kernel::PATH_MNT))
+}
+
+/// Reads a path as user memory gives it; a relative one is followed by the directory it starts from.
+#[inline(always)]
+pub(crate) fn given<B: Copy + Default>(writer: &mut Writer<B>, text: Address, directory: Address) -> PathSlice {
+    let offset = writer.position();
+    let given = writer.user_text(text);
+    if given.length_bytes == 0 {
+        return PathSlice { bytes: given, flags: PATH_AS_GIVEN | PATH_UNREADABLE, components: 0 };
+    }
+    // SAFETY: reads one byte of user memory through the helper.
+    let first: u8 = unsafe { helpers::bpf_probe_read_user(text) }.unwrap_or_default();
+    let mut slice = PathSlice { bytes: given, flags: PATH_AS_GIVEN, components: 0 };
+    if first != b'/' && !directory.is_null() {
+        let base = walk_path(writer, directory);
+        slice.components = base.components;
+        slice.flags |= base.flags & (PATH_TRUNCATED | PATH_UNREADABLE);
+        slice.bytes.length_bytes = (writer.position() - offset) as u16;
+    }
+    slice
+}
+
+/// True when the name was removed from its directory.
+#[inline(always)]
+pub(crate) fn is_deleted(dentry: Address) -> bool {
+    kernel::has(&kernel::DENTRY_HASH_PPREV)
+        && kernel::get::<u64>(dentry, &kernel::DENTRY_HASH_PPREV) == 0
+        && kernel::pointer(dentry, &kernel::DENTRY_PARENT) != dentry
+}
+
+/// The walk itself, verified once per call site as a function of its own. Gives the flags; bytes and components
+/// stand in the slot.
+#[inline(never)]
+fn walk_into(slot: *mut Slot, tail: u32, dentry: Address, vfsmount: Address) -> u64 {
+    // SAFETY: the caller owns the slot.
+    let start = unsafe {
+        core::ptr::write_volatile(&raw mut (*slot).components, 0);
+        core::ptr::read_volatile(&raw const (*slot).position)
+    };
+    if dentry.is_null() || vfsmount.is_null() {
+        return u64::from(PATH_UNREADABLE);
+    }
+    let fs = kernel::pointer(kernel::current_task(), &kernel::TASK_FS);
+    let root = kernel::at(fs, &kernel::FS_ROOT);
+    let root_dentry = kernel::pointer(root, &kernel::PATH_DENTRY);
+    let root_vfsmount = kernel::pointer(root, &kernel::PATH_MNT);
+    let mount_offset = kernel::MOUNT_MNT.load() as usize;
+
+    let deleted = if is_deleted(dentry) { u64::from(PATH_DELETED) } else { 0 };
+    let mut dentry = dentry;
+    let mut vfsmount = vfsmount;
+    let mut mount_root = kernel::pointer(vfsmount, &kernel::VFSMOUNT_ROOT);
+    let mut turn = 0;
+    while turn < PATH_MAX_COMPONENTS {
+        turn += 1;
+        if dentry == root_dentry && vfsmount == root_vfsmount {
+            return deleted;
+        }
+        let parent = kernel::pointer(dentry, &kernel::DENTRY_PARENT);
+        if dentry == mount_root {
+            let mount = vfsmount.wrapping_sub(mount_offset);
+            let parent_mount = kernel::pointer(mount, &kernel::MOUNT_PARENT);
+            if parent_mount.is_null() || parent_mount == mount {
+                return deleted | u64::from(PATH_OUTSIDE_ROOT);
+            }
+            dentry = kernel::pointer(mount, &kernel::MOUNT_MOUNTPOINT);
+            vfsmount = parent_mount.wrapping_add(mount_offset);
+            mount_root = kernel::pointer(vfsmount, &kernel::VFSMOUNT_ROOT);
+            continue;
+        }
+        if !append(slot, tail, start, dentry) {
+            return deleted | u64::from(PATH_TRUNCATED);
+        }
+        if parent == dentry {
+            // A file system without a place in the tree: memfd, pipe, or a mount that was taken away.
+            return deleted | u64::from(PATH_UNMOUNTED);
+        }
+        dentry = parent;
+    }
+    deleted | u64::from(PATH_TRUNCATED)
+}
+
+/// Adds a dentry's name and a NUL. `false` when there is no room.
+#[inline(always)]
+fn append(slot: *mut Slot, tail: u32, start: u32, dentry: Address) -> bool {
+    let name = kernel::at(dentry, &kernel::DENTRY_NAME);
+    let bytes = (kernel::get::<u64>(name, &kernel::QSTR_HASH_LEN) >> 32) as u32 & 0xff;
+    let text = kernel::pointer(name, &kernel::QSTR_NAME);
+    // SAFETY: the caller owns the slot; the masked position plus a name and its NUL stay inside the buffer.
+    unsafe {
+        let position = core::ptr::read_volatile(&raw const (*slot).position);
+        if position.wrapping_sub(start) + bytes + 1 > PATH_MAX_BYTES as u32
+            || position + bytes + 1 >= TAIL_MAX_BYTES as u32
+        {
+            return false;
+        }
+        let to = Slot::tail(slot, tail, position);
+        helpers::generated::bpf_probe_read_kernel(to.cast(), bytes, text.cast());
+        *to.add(bytes as usize) = 0;
+        core::ptr::write_volatile(&raw mut (*slot).position, position + bytes + 1);
+        let components = core::ptr::read_volatile(&raw const (*slot).components);
+        core::ptr::write_volatile(&raw mut (*slot).components, components + 1);
+    }
+    true
+}
