@@ -28,7 +28,7 @@ pub(crate) const CASES: &[Case] = &[
 fn daemon(context: &Context, socket: &Path) -> Result<Vec<Act>> {
     let socket = if context.benign { context.world.stream() } else { socket.to_owned() };
     match UnixStream::connect(&socket) {
-        Ok(_) => Ok(vec![Act::mine()?.kind("connect").with("network.address", socket.to_string_lossy())]),
+        Ok(_) => Ok(vec![Act::mine()?.kind("connect").with("network.path", socket.to_string_lossy())]),
         Err(error) => not_run(format!("{}: {error}", socket.display())),
     }
 }

@@ -56,7 +56,8 @@ fn deep(context: &Context, levels: usize, width: usize) -> Result<Vec<Act>> {
         }
         check(libc::fchdir(here.as_raw_fd()))?;
     }
-    read_from(context, File::open("s")?)
+    let acts = read_from(context, File::open("s")?)?;
+    Ok(acts.into_iter().map(|act| act.with("file.truncated", true)).collect())
 }
 
 fn by_name(context: &Context, name: &[u8]) -> Result<Vec<Act>> {
@@ -65,5 +66,32 @@ fn by_name(context: &Context, name: &[u8]) -> Result<Vec<Act>> {
     // A name with slashes is several: that way it can say anything a line of JSON can.
     fs::create_dir_all(path.parent().context("no parent")?)?;
     fs::hard_link(context.object(), &path)?;
-    read_from(context, File::open(path)?)
+    let shown = escaped(path.as_os_str().as_bytes());
+    let acts = read_from(context, File::open(path)?)?;
+    Ok(acts.into_iter().map(|act| act.with("file.path", shown.clone())).collect())
+}
+
+/// As the JSON contract writes bytes: what is not UTF-8 and what acts on a terminal as `\\xNN`.
+fn escaped(name: &[u8]) -> String {
+    let as_hex = |byte: &u8| format!("\\x{byte:02x}");
+    let mut text = String::new();
+    for chunk in name.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            match character {
+                '\\' => text.push_str("\\\\"),
+                _ if character.is_control() => text.push_str(&as_hex(&(character as u8))),
+                _ => text.push(character),
+            }
+        }
+        chunk.invalid().iter().for_each(|byte| text.push_str(&as_hex(byte)));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_name_is_escaped_without_loss() {
+        assert_eq!(super::escaped(b"n\xff\n\\ \xc3\xa4"), "n\\xff\\x0a\\\\ \u{e4}");
+    }
 }

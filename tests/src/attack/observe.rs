@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File},
     os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, symlink},
+    path::Path,
     process::{Command, Stdio},
 };
 
@@ -33,15 +34,49 @@ pub(crate) const CASES: &[Case] = &[
     case("mask-argv", mask_argv),
 ];
 
-/// Starts this program again, asks who it is, and lets it end.
-fn exec_of(command: &mut Command) -> Result<Identity> {
+/// What `/proc` says of a process that waits for its standard input to end.
+struct Seen {
+    identity: Identity,
+    stdin: u64,
+    cgroup: Option<String>,
+    namespaces: Vec<(&'static str, u64)>,
+}
+
+impl Seen {
+    fn of(pid: u32) -> Result<Self> {
+        let at = |name: &str| format!("/proc/{pid}/{name}");
+        let number = |link: &str| -> Result<u64> {
+            let text = fs::read_link(at(link))?.to_string_lossy().into_owned();
+            let digits = text.split(['[', ']']).nth(1).with_context(|| format!("{link} is {text}"))?;
+            Ok(digits.parse()?)
+        };
+        let cgroups = fs::read_to_string(at("cgroup")).unwrap_or_default();
+        Ok(Self {
+            identity: Identity::of(i32::try_from(pid)?)?,
+            stdin: number("fd/0")?,
+            cgroup: cgroups.lines().find_map(|line| line.strip_prefix("0::")).map(str::to_owned),
+            namespaces: vec![
+                ("exec.mount_namespace", number("ns/mnt")?),
+                ("exec.pid_namespace", number("ns/pid")?),
+                ("exec.net_namespace", number("ns/net")?),
+            ],
+        })
+    }
+}
+
+/// Starts a program that waits for its standard input, asks who it is, and lets it end.
+fn look_at(command: &mut Command) -> Result<Seen> {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
-    let identity = Identity::of(i32::try_from(child.id())?)?;
+    let seen = Seen::of(child.id())?;
     drop(child.stdin.take());
     if !child.wait()?.success() {
         bail!("{command:?} failed");
     }
-    Ok(identity)
+    Ok(seen)
+}
+
+fn exec_of(command: &mut Command) -> Result<Identity> {
+    Ok(look_at(command)?.identity)
 }
 
 fn about(process: Identity, kind: &str) -> Result<Act> {
@@ -49,41 +84,50 @@ fn about(process: Identity, kind: &str) -> Result<Act> {
     Ok(Act { process, ..act })
 }
 
+/// Requires an exec to have been of this very file.
+fn of_program(act: Act, object: &str, program: &Path) -> Result<Act> {
+    let file = fs::metadata(program)?;
+    let device = format!("{}:{}", libc::major(file.dev()), libc::minor(file.dev()));
+    let act = act.with(&format!("{object}.device"), device).with(&format!("{object}.inode"), file.ino());
+    Ok(act.with(&format!("{object}.path"), program.to_string_lossy()))
+}
+
 fn see_exec(context: &Context) -> Result<Vec<Act>> {
     let program = myself()?;
-    let process = exec_of(Command::new(&program).arg("idle").current_dir(context.desk()))?;
-    Ok(vec![
-        about(process, "exec")?
-            .about_path(&program)?
-            .with("process.exe", program.to_string_lossy())
-            .with("process.args", vec![program.to_string_lossy().into_owned(), "idle".to_owned()])
-            .with("process.cwd", context.desk().to_string_lossy())
-            .with("process.uid", 0),
-    ])
+    let seen = look_at(Command::new(&program).arg("idle").current_dir(context.desk()))?;
+    let mut act = of_program(about(seen.identity, "exec")?, "exec.executable", &program)?
+        .with("process.exe", program.to_string_lossy())
+        .with("exec.args", vec![program.to_string_lossy().into_owned(), "idle".to_owned()])
+        .with("exec.cwd", context.desk().to_string_lossy())
+        .with("exec.stdin.kind", "pipe")
+        .with("exec.stdin.inode", seen.stdin)
+        .with("exec.stdout.kind", "character-device")
+        .with("process.uid", 0);
+    for (namespace, number) in seen.namespaces {
+        act = act.with(namespace, number);
+    }
+    if let Some(cgroup) = seen.cgroup {
+        act = act.with("process.cgroup", cgroup);
+    }
+    Ok(vec![act])
 }
 
 fn see_exec_script(context: &Context) -> Result<Vec<Act>> {
     let script = context.at("tool.sh");
     fs::write(&script, "#!/bin/sh\nread -r line\nexit 0\n")?;
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
-    let mut child = match Command::new(&script).stdin(Stdio::piped()).spawn() {
-        Ok(child) => child,
+    let seen = match look_at(&mut Command::new(&script)) {
+        Ok(seen) => seen,
         Err(error) => return not_run(format!("no shell: {error}")),
     };
-    let process = Identity::of(i32::try_from(child.id())?)?;
-    drop(child.stdin.take());
-    child.wait()?;
     let shell = fs::canonicalize("/bin/sh")?;
-    Ok(vec![
-        about(process, "exec")?
-            .with("process.exe", shell.to_string_lossy())
-            .with("process.script", script.to_string_lossy()),
-    ])
+    let act = of_program(about(seen.identity, "exec")?, "exec.executable", &shell)?;
+    Ok(vec![of_program(act, "exec.script", &script)?])
 }
 
 fn see_exec_long_argv(_: &Context) -> Result<Vec<Act>> {
     let process = exec_of(Command::new(myself()?).arg("idle").arg("x ".repeat(60_000)))?;
-    Ok(vec![about(process, "exec")?.with("process.args_truncated", true)])
+    Ok(vec![about(process, "exec")?.with("exec.args_truncated", true)])
 }
 
 fn see_open(context: &Context, access: &str) -> Result<Vec<Act>> {
@@ -106,9 +150,8 @@ fn see_open_failed(context: &Context) -> Result<Vec<Act>> {
     if File::open(&path).is_ok() {
         bail!("it is there");
     }
-    Ok(vec![
-        Act::mine()?.kind("open").with("file.path", path.to_string_lossy()).with("file.unresolved", true),
-    ])
+    let act = Act::mine()?.kind("open").with("file.path", path.to_string_lossy());
+    Ok(vec![act.with("file.unresolved", true).with("result", "failed:ENOENT")])
 }
 
 fn see_rename(context: &Context) -> Result<Vec<Act>> {
@@ -177,7 +220,7 @@ fn see_map(context: &Context) -> Result<Vec<Act>> {
 
 fn see_exit(_: &Context) -> Result<Vec<Act>> {
     let process = exec_of(Command::new(myself()?).arg("idle"))?;
-    Ok(vec![about(process, "exit")?])
+    Ok(vec![about(process, "exit")?.with("exit.code", 0)])
 }
 
 /// What an infostealer does with `curl -d "$(cat key)"`: the secret stands in the arguments of another program.

@@ -38,7 +38,8 @@ fn see_connect_failed(context: &Context) -> Result<Vec<Act>> {
     if TcpStream::connect((Ipv4Addr::LOCALHOST, 1)).is_ok() {
         bail!("somebody listens there");
     }
-    Ok(vec![Act::mine()?.kind("connect").towards("tcp", "127.0.0.1", 1)])
+    let act = Act::mine()?.kind("connect").towards("tcp", "127.0.0.1", 1);
+    Ok(vec![act.with("result", "failed:ECONNREFUSED")])
 }
 
 fn see_listen(_: &Context) -> Result<Vec<Act>> {
@@ -50,7 +51,7 @@ fn see_listen(_: &Context) -> Result<Vec<Act>> {
 fn see_listen_unix(context: &Context) -> Result<Vec<Act>> {
     let path = context.at("l.sock");
     let _listener = UnixListener::bind(&path)?;
-    Ok(vec![Act::mine()?.kind("listen").with("network.address", path.to_string_lossy())])
+    Ok(vec![Act::mine()?.kind("listen").with("network.path", path.to_string_lossy())])
 }
 
 fn see_accept(_: &Context) -> Result<Vec<Act>> {

@@ -35,20 +35,20 @@ fn echo(mut socket: UnixStream) -> Result<()> {
 fn unix_stream(context: &Context) -> Result<Vec<Act>> {
     let path = context.world.stream();
     echo(UnixStream::connect(&path)?)?;
-    Ok(vec![Act::mine()?.kind("connect").with("network.address", path.to_string_lossy())])
+    Ok(vec![Act::mine()?.kind("connect").with("network.path", path.to_string_lossy())])
 }
 
 fn unix_stream_symlink(context: &Context) -> Result<Vec<Act>> {
     let (path, link) = (context.world.stream(), context.at("l.sock"));
     symlink(&path, &link)?;
     echo(UnixStream::connect(&link)?)?;
-    Ok(vec![Act::mine()?.kind("connect").with("network.address", path.to_string_lossy())])
+    Ok(vec![Act::mine()?.kind("connect").with("network.path", path.to_string_lossy())])
 }
 
 fn unix_abstract(context: &Context) -> Result<Vec<Act>> {
     let name = context.world.abstract_name();
     echo(UnixStream::connect_addr(&SocketAddr::from_abstract_name(&name)?)?)?;
-    Ok(vec![Act::mine()?.kind("connect").with("network.address", format!("@{name}"))])
+    Ok(vec![Act::mine()?.kind("connect").with("network.abstract", name)])
 }
 
 fn unix_datagram(context: &Context) -> Result<Vec<Act>> {
@@ -58,5 +58,5 @@ fn unix_datagram(context: &Context) -> Result<Vec<Act>> {
     socket.send_to(b"hello", &path)?;
     let mut heard = [0; 5];
     socket.recv(&mut heard)?;
-    Ok(vec![Act::mine()?.kind("send").with("network.address", path.to_string_lossy())])
+    Ok(vec![Act::mine()?.kind("send").with("network.path", path.to_string_lossy())])
 }

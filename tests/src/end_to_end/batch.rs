@@ -26,6 +26,12 @@ pub(crate) struct Performed {
 }
 
 impl Performed {
+    /// A case by itself.
+    #[cfg(test)]
+    pub(crate) fn of(ended: Ended, until: u64, said: Said) -> Self {
+        Self { ended, until, said: Arc::new(said) }
+    }
+
     /// The findings about processes that started during the case.
     pub(crate) fn findings(&self) -> impl Iterator<Item = &Value> {
         let ticks = self.ended.begin / TICK * TICK..self.until;

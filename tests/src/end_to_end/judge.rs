@@ -51,11 +51,16 @@ pub(crate) fn evasion(row: &Row, performed: &Performed, tier: Tier) -> Result {
     Result::Made(if named { Outcome::Named } else { Outcome::Unseen }, missing)
 }
 
+/// Observations that some tiers name as missing instead: the case, and a part of the coverage entry.
+const NAMED: &[(&str, &str)] = &[("see-open-failed", "opens that fail")];
+
 /// Judges a plain observation: every act must be told of, in every field.
 pub(crate) fn observation(performed: &Performed, tier: Tier) -> Result {
     not_performed(performed).unwrap_or_else(|| {
         let missing = missing(&Want::Kind(String::new()), performed, tier);
-        let outcome = if missing.is_empty() { Outcome::Caught } else { Outcome::Unseen };
+        let coverage = performed.said.coverage();
+        let named = NAMED.iter().any(|(case, name)| performed.ended.case == *case && coverage.contains(name));
+        let outcome = if missing.is_empty() || named { Outcome::Caught } else { Outcome::Unseen };
         Result::Made(outcome, missing)
     })
 }
@@ -137,4 +142,94 @@ fn explain(want: &Want, kind: &str, act: &Act, performed: &Performed, ignored: &
     let events = performed.events().filter(|event| matches!(want, Want::Rule(_)) || event["kind"] == kind);
     text.push_str(&compare::nearest(act, findings.chain(events), ignored));
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use mcp_monitor_tests::{
+        act::Ended,
+        identity::{Identity, TICK},
+    };
+    use serde_json::json;
+
+    use super::*;
+    use crate::monitor::Said;
+
+    /// Process 7 read the secret 8:1/42 in tick 100; the monitor said `records`.
+    fn performed(case: &str, records: &[Value]) -> Performed {
+        let act = Act { process: Identity { pid: 7, start: 100 }, kind: None, fields: BTreeMap::new() };
+        let acts = vec![act.with("file.device", "8:1").with("file.inode", 42)];
+        let ended = Ended {
+            case: case.to_owned(),
+            benign: false,
+            begin: 100 * TICK,
+            end: 101 * TICK,
+            status: 0,
+            reason: String::new(),
+            acts,
+        };
+        let output = records.iter().map(Value::to_string).collect::<Vec<_>>().join("\n");
+        Performed::of(ended, 103 * TICK, Said::read(None, &output, String::new()))
+    }
+
+    fn row(id: &str) -> Row {
+        crate::table::rows().unwrap().into_iter().find(|row| row.id == id).unwrap()
+    }
+
+    fn record(schema: &str, inode: u64) -> Value {
+        json!({
+            "schema": format!("mcp-monitor/{schema}/v1"), "kind": "open", "rule": "secret-read",
+            "process": {"pid": 7, "start": 100 * TICK + 17}, "file": {"device": "8:1", "inode": inode},
+        })
+    }
+
+    fn outcome(row: &Row, records: &[Value]) -> (Outcome, String) {
+        match evasion(row, &performed(&row.id, records), Tier::Tracepoint) {
+            Result::Made(outcome, missing) => (outcome, missing),
+            Result::NotRun(reason) | Result::Broken(reason) => panic!("{reason}"),
+        }
+    }
+
+    #[test]
+    fn a_finding_about_the_right_process_and_file_is_a_catch() {
+        assert_eq!(outcome(&row("plain"), &[record("finding", 42)]).0, Outcome::Caught);
+    }
+
+    #[test]
+    fn a_finding_about_another_file_is_none_and_says_which_field_is_wrong() {
+        let (outcome, missing) = outcome(&row("plain"), &[record("finding", 43)]);
+        assert_eq!(outcome, Outcome::Unseen);
+        assert!(missing.contains("✗ file.inode: expected 42, found 43"), "{missing}");
+        assert!(missing.contains("✓ process.pid"), "{missing}");
+    }
+
+    #[test]
+    fn an_event_that_was_folded_into_another_finding_is_a_catch() {
+        let folded = [record("finding", 43), record("event", 42)];
+        assert_eq!(outcome(&row("plain"), &folded).0, Outcome::Caught);
+        assert_eq!(outcome(&row("plain"), &folded[1..]).0, Outcome::Unseen, "nobody was told");
+    }
+
+    #[test]
+    fn a_blind_spot_that_is_named_is_better_than_silence() {
+        let coverage = json!({
+            "schema": "mcp-monitor/summary/v1",
+            "coverage": [{"workload": "w", "what": "io_uring opens into direct descriptors"}],
+        });
+        assert_eq!(outcome(&row("io-uring-open-direct"), &[coverage]).0, Outcome::Named);
+        assert_eq!(outcome(&row("io-uring-open-direct"), &[]).0, Outcome::Unseen);
+    }
+
+    #[test]
+    fn a_twin_fails_by_any_finding_in_its_time_and_by_none_of_another_time() {
+        let silent = |records: &[Value]| {
+            matches!(twin(&performed("plain", records)), Result::Made(Outcome::Caught, _))
+        };
+        assert!(!silent(&[record("finding", 1)]));
+        let mut later = record("finding", 1);
+        later["process"]["start"] = json!(104 * TICK);
+        assert!(silent(&[later]));
+    }
 }

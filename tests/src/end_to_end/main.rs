@@ -48,9 +48,10 @@ struct Arguments {
     /// Where secrets, desks and outputs are put; removed at the end unless something failed.
     #[arg(long)]
     scratch: Option<PathBuf>,
-    /// How many times slower than real hardware this machine is: stretches every deadline.
-    #[arg(long, default_value_t = 1)]
-    slowness: u32,
+    /// How many times slower than real hardware this machine is: stretches every deadline. Emulated processors are
+    /// recognised.
+    #[arg(long)]
+    slowness: Option<u32>,
     /// Add the results of this run to a table in Markdown.
     #[arg(long)]
     write_table: Option<PathBuf>,
@@ -82,6 +83,7 @@ fn run(arguments: Arguments) -> Result<bool> {
     let scratch = scratch.canonicalize()?;
     let find = |program: &Path| program.canonicalize().with_context(|| format!("find {}", program.display()));
     let (monitor, attack) = (find(&monitor)?, find(&attack)?);
+    let slowness = slowness.unwrap_or_else(usual_slowness);
     let setup = Setup { monitor, attack, tier, world: World::at(&scratch), slowness };
     let cases: Vec<&str> = plan::cases(&rows).collect();
     setup.world.furnish(&cases)?;
@@ -115,4 +117,10 @@ fn start_outside(setup: &Setup) -> Result<Child> {
         .with_context(|| format!("start {}", setup.attack.display()))?;
     BufReader::new(child.stdout.take().context("no output")?).read_line(&mut String::new())?;
     Ok(child)
+}
+
+/// Emulation is some ten times slower where it matters here.
+fn usual_slowness() -> u32 {
+    let processors = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    if processors.contains("TCG") || processors.contains("QEMU") { 8 } else { 1 }
 }

@@ -45,6 +45,18 @@ pub(crate) struct Said {
 }
 
 impl Said {
+    /// Sorts the lines of the output.
+    pub(crate) fn read(status: Option<ExitStatus>, output: &str, talk: String) -> Self {
+        let (mut records, mut garbage) = (Vec::new(), Vec::new());
+        for line in output.lines() {
+            match serde_json::from_str::<Value>(line) {
+                Ok(record) => records.push(record),
+                Err(_) => garbage.push(line.to_owned()),
+            }
+        }
+        Self { status, output: output.to_owned(), talk, records, garbage }
+    }
+
     /// The records of one schema: `event`, `finding`, `summary`.
     pub(crate) fn of<'a>(&'a self, schema: &'a str) -> impl Iterator<Item = &'a Value> {
         let schema = format!("mcp-monitor/{schema}/v1");
@@ -95,17 +107,9 @@ impl Setup {
         watch.stderr(File::create(&talk)?);
         let mut child = watch.spawn().with_context(|| format!("start {}", self.monitor.display()))?;
         let status = wait(&mut child, self.seconds(seconds))?;
-        let bytes = fs::read(&output).unwrap_or_default();
-        let output = String::from_utf8_lossy(&bytes).into_owned();
+        let output = fs::read(&output).unwrap_or_default();
         let talk = String::from_utf8_lossy(&fs::read(&talk)?).into_owned();
-        let (mut records, mut garbage) = (Vec::new(), Vec::new());
-        for line in output.lines() {
-            match serde_json::from_str::<Value>(line) {
-                Ok(record) => records.push(record),
-                Err(_) => garbage.push(line.to_owned()),
-            }
-        }
-        Ok(Said { status, output, talk, records, garbage })
+        Ok(Said::read(status, &String::from_utf8_lossy(&output), talk))
     }
 
     /// A time limit on this machine.

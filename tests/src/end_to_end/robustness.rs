@@ -156,7 +156,7 @@ fn ends_cleanly(setup: &Setup, mut watch: Command, name: &str) -> Result<()> {
 
 fn full_disk(setup: &Setup) -> Result<()> {
     let mut watch = setup.watch();
-    watch.args(["--output-file", "/dev/full", "--"]).args(setup.attack()).arg("list").stdout(Stdio::null());
+    watch.args(["--output-file", "/dev/full", "--"]).args(setup.attack()).arg("idle").stdout(Stdio::null());
     ends_cleanly(setup, watch, "full-disk")
 }
 
@@ -169,7 +169,7 @@ fn closed_pipe(setup: &Setup) -> Result<()> {
         <Stdio as std::os::fd::FromRawFd>::from_raw_fd(ends[1])
     };
     let mut watch = setup.watch();
-    watch.arg("--").args(setup.attack()).arg("list").stdout(writer);
+    watch.arg("--").args(setup.attack()).arg("idle").stdout(writer);
     ends_cleanly(setup, watch, "closed-pipe")
 }
 
@@ -191,7 +191,7 @@ fn refused(mut watch: Command, limit: Duration, words: &[&str]) -> Result<()> {
 fn second_monitor(setup: &Setup) -> Result<()> {
     let (mut first, _) = start_idle(setup, "first-monitor")?;
     let mut watch = setup.watch();
-    watch.arg("--").args(setup.attack()).arg("list");
+    watch.arg("--").args(setup.attack()).arg("idle");
     let result = refused(watch, setup.seconds(40), &["already", "another", "second"]);
     drop(first.stdin.take());
     wait(&mut first, setup.seconds(15))?;
@@ -200,6 +200,6 @@ fn second_monitor(setup: &Setup) -> Result<()> {
 
 fn not_root(setup: &Setup) -> Result<()> {
     let mut watch = setup.watch();
-    watch.arg("--").args(setup.attack()).arg("list").uid(65534).gid(65534);
+    watch.arg("--").args(setup.attack()).arg("idle").uid(65534).gid(65534);
     refused(watch, setup.seconds(20), &["root", "cap_bpf", "sudo"])
 }
