@@ -1,5 +1,6 @@
 //! The project's own tasks, run as `cargo xtask TASK`. One file per task; nothing here is shipped.
 
+mod binaries;
 mod command;
 mod debian;
 mod demo;

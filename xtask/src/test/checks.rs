@@ -4,8 +4,8 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::{binaries::spoken, count::Count};
-use crate::{command, places, setup};
+use super::count::Count;
+use crate::{binaries::spoken, command, places, setup};
 
 /// The source is formatted.
 pub(super) fn format() -> Result<Count> {

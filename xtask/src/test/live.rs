@@ -6,15 +6,16 @@ use std::{env, process::Command};
 
 use anyhow::{Context, Result};
 
-use super::{
+use super::{Arguments, count::Count};
+use crate::{
     binaries::{self, Linked, spoken},
-    count::Count,
+    command, setup,
 };
-use crate::{command, setup};
 
 /// The end-to-end cases in the best tier this kernel allows.
-pub(super) fn end_to_end() -> Result<Count> {
-    from_program("end-to-end", &["--tier", "auto"])
+pub(super) fn end_to_end(arguments: &Arguments) -> Result<Count> {
+    let case = arguments.case.iter().flat_map(|case| ["--only", case]);
+    from_program("end-to-end", &["--tier", "auto"].into_iter().chain(case).collect::<Vec<_>>())
 }
 
 /// Real servers driven by a real client, compared with strace.

@@ -1,15 +1,12 @@
 //! The end-to-end cases in virtual machines: every kernel in every tier that must see everything.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::Result;
 
-use super::{
-    binaries::{self, Linked},
-    count::Count,
-    timed,
-};
+use super::{Arguments, count::Count, timed};
 use crate::{
+    binaries,
     kernels::{self, Kernel},
     places,
     vm::{self, Ended, Machine},
@@ -22,22 +19,23 @@ const FEWEST_KERNELS: usize = 3;
 /// What is booted: a kernel line and more for its command line.
 const BOOTS: &[(&str, &str)] =
     &[("5.10", ""), ("6.1", ""), ("6.12", ""), ("6.12", "preempt=full"), ("7.x", "")];
+/// How much slower an emulated machine is than this one, for deadlines inside it.
+const SLOWNESS: &str = "10";
 /// When a machine is given up.
 const DEADLINE: Duration = Duration::from_mins(15);
 
 /// All boots, one after another: they would only starve each other.
-pub(super) fn all() -> Result<Count> {
+pub(super) fn all(arguments: &Arguments) -> Result<Count> {
     if !binaries::exists("end-to-end")? {
         println!("not run: the tests package has no program \"end-to-end\" yet");
         return Ok(Count::skipped());
     }
-    let folder = binaries::build(Linked::Static)?;
-    let programs = ["mcp-monitor", "end-to-end", "attack"].map(|name| binaries::program(&folder, name));
-    let programs = programs.into_iter().collect::<Result<Vec<_>>>()?;
+    let programs = binaries::for_machine(&["end-to-end", "attack"])?;
+    let wanted = |named: &[String], name: &str| named.is_empty() || named.iter().any(|one| one == name);
 
     let mut total = Count::default();
     let mut lines = Vec::new();
-    for (name, append) in BOOTS {
+    for (name, append) in BOOTS.iter().filter(|(name, _)| wanted(&arguments.kernels, name)) {
         let kernel = match kernels::line(name)?.cached() {
             Ok(kernel) => kernel,
             Err(why) => {
@@ -47,13 +45,15 @@ pub(super) fn all() -> Result<Count> {
             }
         };
         lines.push(*name);
-        for tier in TIERS {
+        for tier in TIERS.iter().filter(|tier| wanted(&arguments.tiers, tier)) {
             let title = format!("{tier} on kernel {kernel} {append}");
-            total += timed(title.trim_end(), || in_machine(kernel.clone(), append, tier, &programs));
+            let mut words = words_of("end-to-end", tier);
+            words.extend(arguments.case.iter().flat_map(|case| ["--only".to_owned(), case.clone()]));
+            total += timed(title.trim_end(), || in_machine(kernel.clone(), append, &words, &programs));
         }
     }
     lines.dedup();
-    if lines.len() < FEWEST_KERNELS {
+    if arguments.kernels.is_empty() && lines.len() < FEWEST_KERNELS {
         println!(
             "FAILED machines: only {} kernels could be had, and {FEWEST_KERNELS} are needed",
             lines.len()
@@ -78,26 +78,25 @@ pub(super) fn real_servers() -> Result<Count> {
             return Ok(Count::skipped());
         }
     };
-    let folder = binaries::build(Linked::Static)?;
-    let programs = ["mcp-monitor", PROGRAM, "attack"].map(|name| binaries::program(&folder, name));
-    let mut machine = Machine::new(kernel, &arguments(PROGRAM, tier));
+    let mut machine = Machine::new(kernel, &words_of(PROGRAM, tier));
     machine.root = true;
     machine.memory = 2048;
     // Client and web server are scripts.
     machine.share = Some(places::workspace()?.join("tests/servers"));
-    machine.programs = programs.into_iter().collect::<Result<Vec<_>>>()?;
+    machine.programs = binaries::for_machine(&[PROGRAM, "attack"])?;
     machine.deadline = DEADLINE;
     outcome(&machine)
 }
 
-fn arguments(program: &str, tier: &str) -> Vec<String> {
-    let words =
-        [program, "--monitor", "/run/vm/bin/mcp-monitor", "--attack", "/run/vm/bin/attack", "--tier", tier];
-    words.map(str::to_owned).to_vec()
+/// The command line of a test program in a machine.
+fn words_of(program: &str, tier: &str) -> Vec<String> {
+    let programs = ["--monitor", "/run/vm/bin/mcp-monitor", "--attack", "/run/vm/bin/attack"];
+    let words = [program].into_iter().chain(programs).chain(["--tier", tier, "--slowness", SLOWNESS]);
+    words.map(str::to_owned).collect()
 }
 
-fn in_machine(kernel: Kernel, append: &str, tier: &str, programs: &[std::path::PathBuf]) -> Result<Count> {
-    let mut machine = Machine::new(kernel, &arguments("end-to-end", tier));
+fn in_machine(kernel: Kernel, append: &str, words: &[String], programs: &[PathBuf]) -> Result<Count> {
+    let mut machine = Machine::new(kernel, words);
     append.clone_into(&mut machine.append);
     machine.programs = programs.to_vec();
     machine.deadline = DEADLINE;

@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 use anyhow::Result;
 
 use super::{Ended, Machine, boot};
-use crate::{kernels, setup};
+use crate::{binaries, kernels, setup};
 
 /// What `cargo xtask vm` takes.
 #[derive(clap::Args)]
@@ -19,6 +19,9 @@ pub(crate) struct Arguments {
     /// Go on in a Debian root with python, node and strace
     #[arg(long)]
     root: bool,
+    /// Build the monitor and the attack and end-to-end programs, and put them into the machine's PATH
+    #[arg(long)]
+    monitor: bool,
     /// Static program to put into the machine's PATH; may be repeated
     #[arg(long = "program", value_name = "FILE")]
     programs: Vec<PathBuf>,
@@ -42,6 +45,11 @@ pub(crate) struct Arguments {
 /// Runs the task: the command on each kernel in turn; fails with the first failure's status.
 pub(crate) fn main(arguments: &Arguments) -> Result<ExitCode> {
     setup::for_machines()?;
+    let mut programs = arguments.programs.clone();
+    if arguments.monitor {
+        setup::for_building()?;
+        programs.extend(binaries::for_machine(&["attack", "end-to-end"])?);
+    }
     let mut names = arguments.kernels.clone();
     if names.is_empty() {
         names = kernels::LINES.iter().map(|line| line.name.to_owned()).collect();
@@ -51,7 +59,7 @@ pub(crate) fn main(arguments: &Arguments) -> Result<ExitCode> {
         let mut machine = Machine::new(kernels::line(&name)?.cached()?, &arguments.command);
         machine.append.clone_from(&arguments.append);
         machine.root = arguments.root;
-        machine.programs.clone_from(&arguments.programs);
+        machine.programs.clone_from(&programs);
         machine.share.clone_from(&arguments.share);
         machine.modules.extend(arguments.modules.iter().cloned());
         machine.memory = arguments.memory;

@@ -6,16 +6,17 @@ use anyhow::{Context, Result};
 
 use crate::command;
 
-/// Servers that users start with npx.
+/// Servers that users start with npx; pinned, because a later release may behave otherwise.
 pub(super) const FROM_NPM: &[&str] = &[
-    "@modelcontextprotocol/server-filesystem",
-    "@modelcontextprotocol/server-everything",
-    "@modelcontextprotocol/server-memory",
+    "@modelcontextprotocol/server-filesystem@2026.8.31",
+    "@modelcontextprotocol/server-everything@2026.8.31",
+    "@modelcontextprotocol/server-memory@2026.8.31",
 ];
 /// Servers that users start with uvx.
-pub(super) const FROM_PYPI: &[&str] = &["mcp-server-fetch", "mcp-server-git", "mcp-server-time"];
+pub(super) const FROM_PYPI: &[&str] =
+    &["mcp-server-fetch@2026.10.24", "mcp-server-git@2026.10.19", "mcp-server-time@2026.10.19"];
 /// The client library that drives them.
-pub(super) const CLIENT: &str = "mcp";
+pub(super) const CLIENT: &str = "mcp==2.3.0";
 
 /// Where the machine keeps them, below its root. Not in a home: clients start servers with homes of their own.
 const PLACE: &str = "/opt/servers";
@@ -32,8 +33,10 @@ pub(super) fn add(tree: &Path) -> Result<()> {
         format!("cp -L /etc/ssl/certs/ca-certificates.crt {}", command::quoted(&inside(CERTIFICATES))),
     ])?;
     let npm = FROM_NPM.iter().map(|name| format!("npm exec --yes --package={name} -- true"));
-    let uvx = FROM_PYPI.iter().map(|name| format!("uvx --quiet --from {name} python3 -c pass"));
-    let client = format!("uv run --quiet --no-project --with {CLIENT} python3 -c 'import {CLIENT}'");
+    let uvx = FROM_PYPI
+        .iter()
+        .map(|name| format!("uvx --quiet --from {} python3 -c pass", name.replace('@', "==")));
+    let client = format!("uv run --quiet --no-project --with {CLIENT} python3 -c pass");
     for fetch in npm.chain(uvx).chain([client]) {
         command::capture(&mut in_root(tree, &fetch))
             .with_context(|| format!("cannot fetch with `{fetch}`"))?;

@@ -15,7 +15,7 @@ const TESTS: &str = "mcp-monitor-tests";
 
 /// How the programs are linked.
 #[derive(Clone, Copy)]
-pub(super) enum Linked {
+pub(crate) enum Linked {
     /// As usual, for this machine.
     Dynamic,
     /// With the C library inside, for machines that have none.
@@ -23,7 +23,7 @@ pub(super) enum Linked {
 }
 
 /// Whether the tests package has a program called `name`.
-pub(super) fn exists(name: &str) -> Result<bool> {
+pub(crate) fn exists(name: &str) -> Result<bool> {
     let mut metadata = Command::new("cargo");
     metadata.args(["metadata", "--no-deps", "--format-version", "1"]).current_dir(places::workspace()?);
     let metadata: serde_json::Value = serde_json::from_str(&command::capture(&mut metadata)?)
@@ -38,7 +38,7 @@ pub(super) fn exists(name: &str) -> Result<bool> {
 }
 
 /// Builds the monitor and the programs that test it; returns the folder they are in.
-pub(super) fn build(linked: Linked) -> Result<PathBuf> {
+pub(crate) fn build(linked: Linked) -> Result<PathBuf> {
     let mut cargo = Command::new("cargo");
     cargo.args(["build", "--release", "--package", "mcp-monitor", "--package", TESTS]);
     cargo.current_dir(places::workspace()?);
@@ -58,8 +58,14 @@ pub(super) fn build(linked: Linked) -> Result<PathBuf> {
     Ok(folder)
 }
 
+/// Builds what goes into a machine: the monitor, the programs `more`, all static.
+pub(crate) fn for_machine(more: &[&str]) -> Result<Vec<PathBuf>> {
+    let folder = build(Linked::Static)?;
+    [&["mcp-monitor"], more].concat().into_iter().map(|name| program(&folder, name)).collect()
+}
+
 /// The program `name` in `folder`.
-pub(super) fn program(folder: &std::path::Path, name: &str) -> Result<PathBuf> {
+pub(crate) fn program(folder: &std::path::Path, name: &str) -> Result<PathBuf> {
     let file = folder.join(name);
     if !file.is_file() {
         bail!("{} was not built", file.display());
@@ -68,7 +74,7 @@ pub(super) fn program(folder: &std::path::Path, name: &str) -> Result<PathBuf> {
 }
 
 /// Runs `command`, showing its stdout as it comes; returns all of it and whether the command succeeded.
-pub(super) fn spoken(command: &mut Command) -> Result<(String, bool)> {
+pub(crate) fn spoken(command: &mut Command) -> Result<(String, bool)> {
     let failed = || format!("cannot run `{}`", command::shown(command));
     let what = failed();
     let mut child =
