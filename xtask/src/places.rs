@@ -2,6 +2,7 @@
 
 use std::{
     env,
+    fs::File,
     path::{Path, PathBuf},
 };
 
@@ -46,6 +47,16 @@ pub(crate) fn cache() -> Result<PathBuf> {
         },
     };
     Ok(base.join("mcp-monitor"))
+}
+
+/// Waits until no other run of this program changes the cache, and keeps others out until the result is dropped.
+pub(crate) fn lock_cache() -> Result<File> {
+    let folder = cache()?;
+    make(&folder)?;
+    let file = folder.join("lock");
+    let lock = File::create(&file).with_context(|| format!("cannot write {}", file.display()))?;
+    lock.lock().with_context(|| format!("cannot lock {}", file.display()))?;
+    Ok(lock)
 }
 
 /// Makes `folder` and those above it.

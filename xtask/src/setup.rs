@@ -10,6 +10,8 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Error, Result, bail};
 
+use crate::places;
+
 /// What `cargo xtask setup` takes.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -132,6 +134,7 @@ pub(crate) use toolchain::{name as ebpf_toolchain, with_ebpf_toolchain};
 pub(crate) use vms::busybox_program;
 
 fn go(steps: &[Step], mode: Mode, told: Told) -> Result<()> {
+    let _alone = (mode == Mode::Install).then(places::lock_cache).transpose()?;
     let mut missing = Vec::new();
     for (name, step) in steps {
         match step(mode) {

@@ -28,6 +28,11 @@ pub(super) fn debian() -> Result<PathBuf> {
     if image.exists() {
         return Ok(image);
     }
+    let _alone = places::lock_cache()?;
+    if image.exists() {
+        // Another run made it while this one waited.
+        return Ok(image);
+    }
     places::make(&folder)?;
     remove_outdated(&folder)?;
     eprintln!("making a Debian {RELEASE} root once; that takes a few minutes");
