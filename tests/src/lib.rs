@@ -1,5 +1,5 @@
 //! What the two programs of the end-to-end tests share: what an attack says it did (`act`), which process is which
-//! (`identity`) and the world the attacks run in (`world`): addresses, fake secrets, paths.
+//! (`identity`), the world the attacks run in (`world`): addresses, fake secrets, paths; and real servers (`servers`).
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -8,4 +8,5 @@
 
 pub mod act;
 pub mod identity;
+pub mod servers;
 pub mod world;

@@ -72,13 +72,14 @@ impl Seen {
 /// A finding in one line: rule, process, object, reason.
 pub(super) fn told(finding: &Value) -> String {
     printable(&format!(
-        "{} ({}): process {} {} · {} · {}",
+        "{} ({}): process {} {} · {} · {}: {}",
         text(finding, "/rule"),
         text(finding, "/severity"),
         finding["process"]["pid"],
         text(finding, "/process/exe"),
         object(finding),
         text(finding, "/message"),
+        text(finding, "/decision/reason"),
     ))
 }
 
@@ -99,22 +100,20 @@ fn event_line(event: &Value) -> String {
     ))
 }
 
-/// What it was done to: a file, an address or a program.
+/// What it was done to: a file, an address, a program.
 fn object(of: &Value) -> String {
-    if of["network"].is_object() {
-        let address = text(of, "/network/address");
-        let port = of["network"]["port"].as_u64().map_or_else(String::new, |port| format!(":{port}"));
-        let name = text(of, "/network/name");
-        let name = if name.is_empty() { String::new() } else { format!(" ({name})") };
+    let network = &of["network"];
+    if let Some(address) = network["address"].as_str() {
+        let port = network["port"].as_u64().map_or_else(String::new, |port| format!(":{port}"));
+        let name = network["name"].as_str().map_or_else(String::new, |name| format!(" ({name})"));
         return format!("{address}{port}{name}");
     }
-    match text(of, "/file/path") {
-        "" => match text(of, "/exec/path") {
-            "" => text(of, "/process/exe").to_owned(),
-            path => path.to_owned(),
-        },
-        path => path.to_owned(),
-    }
+    ["/file/path", "/exec/executable/path", "/network/path", "/network/abstract", "/dns/question"]
+        .iter()
+        .map(|pointer| text(of, pointer))
+        .find(|text| !text.is_empty())
+        .unwrap_or_default()
+        .to_owned()
 }
 
 /// Long paths lose their middle.
