@@ -20,7 +20,9 @@ pub(super) fn end_to_end(arguments: &Arguments) -> Result<Count> {
 
 /// Real servers driven by a real client, compared with strace.
 pub(super) fn real_servers() -> Result<Count> {
-    from_program("real-servers", &[])
+    // Root's own: what npx and uvx leave there as root must not stand in a person's way.
+    let cache = places::cache()?.join("real-servers");
+    from_program("real-servers", &["--cache", &cache.to_string_lossy()])
 }
 
 /// The demo, which must catch both bad actions and nothing else, and must fail without the monitor.
