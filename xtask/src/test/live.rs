@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use super::{Arguments, count::Count};
 use crate::{
     binaries::{self, Linked, spoken},
-    command, setup,
+    command, places, setup,
 };
 
 /// The end-to-end cases in the best tier this kernel allows.
