@@ -5,6 +5,7 @@ use std::{
     io,
     mem::{size_of, zeroed},
     net::{Ipv4Addr, Ipv6Addr, UdpSocket},
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
 };
 
@@ -24,6 +25,18 @@ pub const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 pub const PORT: u16 = 4433;
 /// The daemon whose socket hands out root.
 pub const DOCKER_SOCKET: &str = "/run/docker.sock";
+/// The socket of pid 1, which starts services.
+pub const SYSTEMD_SOCKET: &str = "/run/systemd/private";
+
+/// Removes the sockets of daemons that the outside world stood in for; a real daemon's is left alone.
+pub fn tidy() {
+    for path in [DOCKER_SOCKET, SYSTEMD_SOCKET] {
+        let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+        if UnixStream::connect(path).is_err_and(refused) {
+            drop(std::fs::remove_file(path));
+        }
+    }
+}
 
 /// The files of one run.
 #[derive(Clone, Debug)]

@@ -8,7 +8,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use mcp_monitor_tests::{act::Act, world::DOCKER_SOCKET};
+use mcp_monitor_tests::{
+    act::Act,
+    world::{DOCKER_SOCKET, SYSTEMD_SOCKET},
+};
 
 use crate::case::{Case, Context, case, not_run};
 
@@ -16,7 +19,7 @@ use crate::case::{Case, Context, case, not_run};
 pub(crate) const CASES: &[Case] = &[
     case("docker-socket", |context| daemon(context, Path::new(DOCKER_SOCKET))),
     case("ssh-agent", |context| daemon(context, &context.world.ssh_agent())),
-    case("systemd-private", |context| daemon(context, Path::new("/run/systemd/private"))),
+    case("systemd-private", |context| daemon(context, Path::new(SYSTEMD_SOCKET))),
     case("cron-file", cron_file),
     case("shell-start-up-file", |context| persist(context, &context.world.home().join(".bashrc"))),
     case("user-unit", |context| {

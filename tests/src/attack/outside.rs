@@ -18,7 +18,7 @@ use std::{
 use anyhow::{Context, Result};
 use mcp_monitor_tests::{
     identity::Identity,
-    world::{DOCKER_SOCKET, MARKER, PORT, World, check},
+    world::{DOCKER_SOCKET, MARKER, PORT, SYSTEMD_SOCKET, World, check},
 };
 use serde::{Deserialize, Serialize};
 
@@ -89,10 +89,12 @@ pub(crate) fn run(world: &World) -> Result<()> {
             drop(udp.send_to(&datagram[..length], peer));
         }
     });
-    for path in [&world.stream(), &world.ssh_agent(), Path::new(DOCKER_SOCKET)] {
-        if path == Path::new(DOCKER_SOCKET) && UnixStream::connect(path).is_ok() {
+    for path in [&world.stream(), &world.ssh_agent(), Path::new(DOCKER_SOCKET), Path::new(SYSTEMD_SOCKET)] {
+        // A real daemon is left alone; where there is none the outside world stands in for it.
+        if path.starts_with("/run") && UnixStream::connect(path).is_ok() {
             continue;
         }
+        fs::create_dir_all(path.parent().context("no parent")?)?;
         drop(fs::remove_file(path));
         serve(UnixListener::bind(path).with_context(|| format!("listen at {}", path.display()))?);
     }

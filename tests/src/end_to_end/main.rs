@@ -10,6 +10,7 @@ mod batch;
 mod compare;
 mod judge;
 mod monitor;
+mod options;
 mod plan;
 mod report;
 mod robustness;
@@ -95,6 +96,7 @@ fn run(arguments: Arguments) -> Result<bool> {
     let result = plan.run(write_table.as_deref());
     outside.kill()?;
     outside.wait()?;
+    world::tidy();
     let all_passed = result?;
     if all_passed {
         std::fs::remove_dir_all(&scratch).with_context(|| format!("remove {}", scratch.display()))?;

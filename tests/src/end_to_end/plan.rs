@@ -10,7 +10,7 @@ use crate::{
     batch::{self, Performed},
     judge,
     monitor::{Said, Setup, ending},
-    report, robustness,
+    options, report, robustness,
     table::{Outcome, Row, Tier},
 };
 
@@ -64,12 +64,18 @@ pub(crate) fn names(rows: &[Row]) -> impl Iterator<Item = String> {
     let evasions = rows.iter().map(|row| format!("evasion: {}", row.id));
     let twins = rows.iter().map(|row| format!("twin: {}", row.id));
     let observations = OBSERVATIONS.iter().map(|case| format!("observation: {case}"));
-    let checks = robustness::CHECKS.iter().map(|(name, _)| format!("robustness: {name}"));
+    let checks = checks().map(|(name, _)| name);
     evasions
         .chain(twins)
         .chain(observations)
         .chain(checks)
         .chain(OUTPUTS.iter().map(|(name, _)| (*name).to_owned()))
+}
+
+/// The checks that run the monitor on commands of their own, by full name.
+fn checks() -> impl Iterator<Item = (String, fn(&Setup) -> Result<()>)> {
+    let robust = robustness::CHECKS.iter().map(|(name, check)| (format!("robustness: {name}"), *check));
+    robust.chain(options::CHECKS.iter().map(|(name, check)| (format!("option: {name}"), *check)))
 }
 
 type OutputCheck = fn(&Said) -> Result<(), String>;
@@ -100,6 +106,19 @@ const OUTPUTS: &[(&str, OutputCheck)] = &[
     ("output: no secret appears in it", |said| {
         match said.output.lines().chain(said.talk.lines()).find(|line| line.contains(MARKER)) {
             Some(line) => Err(format!("the secret is in: {line:.600}")),
+            None => Ok(()),
+        }
+    }),
+    ("output: every finding says which rule, how bad, who, and why", |said| {
+        let whole = |finding: &serde_json::Value| {
+            ["rule", "severity", "message"].iter().all(|field| finding[field].is_string())
+                && finding["process"]["pid"].is_u64()
+                && finding["workload"]["name"].is_string()
+                && finding["attack"]["technique"].is_string()
+                && finding["events"].as_array().is_some_and(|events| !events.is_empty())
+        };
+        match said.of("finding").find(|finding| !whole(finding)) {
+            Some(finding) => Err(format!("incomplete: {finding:.1000}")),
             None => Ok(()),
         }
     }),
@@ -147,8 +166,7 @@ impl Plan {
             let name = format!("observation: {case}");
             trials.push(judged(name, done.get(case), |performed| judge::observation(performed, tier)));
         }
-        for (name, check) in robustness::CHECKS {
-            let name = format!("robustness: {name}");
+        for (name, check) in checks() {
             if name.contains(&self.only) {
                 let result = check(&self.setup).map_err(|error| format!("{error:#}"));
                 trials.push(trial(name, result));
