@@ -94,8 +94,6 @@ pub(crate) struct Context {
     pub(crate) benign: bool,
     /// The files of the run.
     pub(crate) world: World,
-    /// Whether no runner made the world: it ends with this process.
-    pub(crate) alone: bool,
     desk: PathBuf,
 }
 
@@ -106,12 +104,11 @@ impl Context {
         let desk = world.desk(name, benign);
         std::fs::create_dir_all(&desk)?;
         std::fs::write(desk.join("ordinary.txt"), format!("{ORDINARY}\n").repeat(3))?;
-        let alone = !world::is_isolated();
-        let context = Self { name: name.to_owned(), benign, world, alone, desk };
+        let context = Self { name: name.to_owned(), benign, world, desk };
         if !context.world.secret(name).exists() {
             context.world.furnish(&[name])?;
         }
-        if alone {
+        if !world::is_isolated() {
             world::isolate()?;
             outside::start(&context.world)?;
         }

@@ -120,11 +120,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
         }
         (_, Some(name)) => {
             let context = Context::new(&name, benign, &scratch)?;
-            let acts = case::named(&name)?.perform(&context);
-            if context.alone {
-                world::tidy();
-            }
-            let acts = acts?;
+            let acts = case::named(&name)?.perform(&context)?;
             for act in &acts {
                 match &report {
                     Some(path) => mcp_monitor_tests::act::append_line(path, act)?,

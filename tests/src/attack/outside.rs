@@ -57,12 +57,12 @@ pub(crate) fn card(world: &World) -> Result<Card> {
 pub(crate) fn run(world: &World) -> Result<()> {
     // SAFETY: plain calls without memory.
     unsafe {
-        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM);
         // A victim may be looked at by any tracer (Yama).
         libc::prctl(libc::PR_SET_PTRACER, libc::c_ulong::MAX);
         // Enough threads come and go here that a dead peer must not end it.
         libc::signal(libc::SIGPIPE, libc::SIG_IGN);
     }
+    end_with_parent();
     let secret = MARKER.repeat(4).into_bytes();
     let card =
         Card { process: Identity::mine()?, address: secret.as_ptr().addr() as u64, length: secret.len() };
@@ -89,11 +89,11 @@ pub(crate) fn run(world: &World) -> Result<()> {
             drop(udp.send_to(&datagram[..length], peer));
         }
     });
-    for path in [&world.stream(), &world.ssh_agent(), Path::new(DOCKER_SOCKET), Path::new(SYSTEMD_SOCKET)] {
-        // A real daemon is left alone; where there is none the outside world stands in for it.
-        if path.starts_with("/run") && UnixStream::connect(path).is_ok() {
-            continue;
-        }
+    // A real daemon is left alone; where there is none the outside world stands in for it.
+    let daemons = [DOCKER_SOCKET, SYSTEMD_SOCKET].map(Path::new);
+    let own =
+        OWN.get_or_init(|| daemons.into_iter().filter(|path| UnixStream::connect(path).is_err()).collect());
+    for path in [world.stream(), world.ssh_agent()].iter().map(AsRef::as_ref).chain(own.iter().copied()) {
         fs::create_dir_all(path.parent().context("no parent")?)?;
         drop(fs::remove_file(path));
         serve(UnixListener::bind(path).with_context(|| format!("listen at {}", path.display()))?);
@@ -119,6 +119,30 @@ pub(crate) fn run(world: &World) -> Result<()> {
     drop(secret);
     Ok(())
 }
+
+/// Ends this process when its parent is gone, and leaves no socket of a daemon behind.
+fn end_with_parent() {
+    // SAFETY: a plain call.
+    let parent = || unsafe { libc::getppid() };
+    let first = parent();
+    thread::spawn(move || {
+        while parent() == first {
+            thread::sleep(std::time::Duration::from_millis(50));
+        }
+        tidy_own();
+        std::process::exit(0);
+    });
+}
+
+/// Removes the sockets that this process is in place of a daemon at.
+fn tidy_own() {
+    for path in OWN.get().into_iter().flatten() {
+        drop(fs::remove_file(path));
+    }
+}
+
+/// The sockets bound in place of daemons.
+static OWN: std::sync::OnceLock<Vec<&'static Path>> = std::sync::OnceLock::new();
 
 fn serve(listener: UnixListener) {
     thread::spawn(move || {

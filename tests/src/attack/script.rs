@@ -13,7 +13,7 @@ use anyhow::Result;
 use mcp_monitor_tests::{
     act::{Act, Ended, append_line, read_lines},
     identity::boot_ns,
-    world::World,
+    world::{self, World},
 };
 
 use crate::process::myself;
@@ -62,6 +62,7 @@ pub(crate) fn run(scratch: &Path, log: &Path, deadline: u64, benign: bool, cases
         // Start times are compared in ticks of 10 ms: the next case must not begin within this one's.
         thread::sleep(Duration::from_millis(21));
     }
+    world::tidy();
     Ok(())
 }
 
