@@ -157,8 +157,10 @@ fn socketcall(context: &Context) -> Result<Vec<Act>> {
 fn inherited_socket(context: &Context) -> Result<Vec<Act>> {
     let address = SocketAddr::from((context.four(), PORT));
     let helper = ask(&context.world, &format!("connect {address}"))?;
-    echo(&crate::handed::receive_descriptor(&helper)?)?;
-    sent_to("tcp", context.four(), PORT)
+    let socket = crate::handed::receive_descriptor(&helper)?;
+    echo(&socket)?;
+    // The connection was made outside, so no event here can name its address: the socket itself must be told.
+    Ok(vec![Act::mine()?.kind("receive").about(&File::from(socket).metadata()?)])
 }
 
 /// One echo request; the kernel of the other side answers.
