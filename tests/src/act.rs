@@ -47,6 +47,12 @@ impl Act {
         self
     }
 
+    /// Requires no more than an event of this kind by the process.
+    #[must_use]
+    pub fn only(self, kind: &str) -> Self {
+        Self { fields: BTreeMap::new(), ..self.kind(kind) }
+    }
+
     /// Requires a field to have a value.
     #[must_use]
     pub fn with(mut self, field: &str, value: impl Into<Value>) -> Self {

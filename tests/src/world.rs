@@ -103,14 +103,14 @@ impl World {
     /// A socket that looks like an ssh agent's.
     #[must_use]
     pub fn ssh_agent(&self) -> PathBuf {
-        self.scratch.join("ssh-XXtestAGENT/agent.77")
+        self.home().join(".ssh/agent/s.attack.77")
     }
 
     /// Makes the home with the secrets of these cases, and the two that every infostealer looks for first.
     pub fn furnish(&self, cases: &[&str]) -> Result<()> {
         let ssh = self.home().join(".ssh");
         let aws = self.home().join(".aws");
-        for directory in [&ssh, &aws, &self.scratch.join("outside"), &self.scratch.join("ssh-XXtestAGENT")] {
+        for directory in [&ssh, &aws, &self.scratch.join("outside")] {
             std::fs::create_dir_all(directory).with_context(|| format!("make {}", directory.display()))?;
         }
         std::fs::write(ssh.join("id_rsa"), secret_text())?;

@@ -146,7 +146,7 @@ impl Context {
 
     /// The act of this process on the object.
     pub(crate) fn read_it(&self) -> Result<Vec<Act>> {
-        Ok(vec![Act::mine()?.about_path(&self.object())?])
+        Ok(vec![Act::mine()?.kind("open").about_path(&self.object())?])
     }
 
     /// Where to connect: an undeclared public address, or the declared loopback one for the twin.

@@ -63,7 +63,7 @@ fn memfd_exec(context: &Context) -> Result<Vec<Act>> {
     let run = if context.benign { &ordinary } else { &hidden };
     let acts = run_descriptor(context, run.as_raw_fd(), "kworker/0:1")?;
     // What must be told is the exec; the file it read is the plain case's matter.
-    Ok(acts.into_iter().map(|act| Act { fields: std::collections::BTreeMap::new(), ..act }).collect())
+    Ok(acts.into_iter().map(|act| act.only("exec")).collect())
 }
 
 /// The program's file is gone when it runs.
@@ -75,7 +75,7 @@ fn deleted_exec(context: &Context) -> Result<Vec<Act>> {
         fs::remove_file(&copy)?;
     }
     let acts = run_descriptor(context, program.as_raw_fd(), "helper")?;
-    Ok(acts.into_iter().map(|act| Act { fields: std::collections::BTreeMap::new(), ..act }).collect())
+    Ok(acts.into_iter().map(|act| act.only("exec")).collect())
 }
 
 /// The program is data to the loader: no exec of it happens.
@@ -91,7 +91,7 @@ fn loader(context: &Context) -> Result<Vec<Act>> {
         .stdout(std::process::Stdio::piped())
         .spawn()?;
     // It still waits for its standard input, so it can be asked who it is.
-    let act = Act::of(i32::try_from(child.id())?)?.about_path(&context.object())?;
+    let act = Act::of(i32::try_from(child.id())?)?.kind("open").about_path(&context.object())?;
     drop(child.stdin.take());
     let output = child.wait_with_output()?;
     if !output.status.success() && output.stdout.is_empty() {

@@ -38,7 +38,7 @@ pub(crate) const CASES: &[Case] = &[
 pub(crate) fn read_whole(file: &Path) -> Result<Act> {
     let mut file = File::open(file).with_context(|| format!("open {}", file.display()))?;
     std::io::copy(&mut file, &mut std::io::sink())?;
-    Ok(Act::mine()?.about(&file.metadata()?))
+    Ok(Act::mine()?.kind("open").about(&file.metadata()?))
 }
 
 /// Takes over a descriptor that a raw call returned.
@@ -54,7 +54,7 @@ pub(crate) fn read_from(context: &Context, mut file: File) -> Result<Vec<Act>> {
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
     context.prove(&bytes)?;
-    Ok(vec![Act::mine()?.about(&file.metadata()?)])
+    Ok(vec![Act::mine()?.kind("open").about(&file.metadata()?)])
 }
 
 fn plain(context: &Context) -> Result<Vec<Act>> {
@@ -158,7 +158,7 @@ fn shell_builtin(context: &Context) -> Result<Vec<Act>> {
     let text = String::from_utf8_lossy(&output.stdout);
     let stat = text.lines().last().context("the shell said nothing")?;
     let fields: Vec<&str> = stat.rsplit_once(')').context("no stat line")?.1.split_whitespace().collect();
-    let mut act = Act::mine()?.about_path(&context.object())?;
+    let mut act = Act::mine()?.kind("open").about_path(&context.object())?;
     act.process.pid = stat.split(' ').next().context("no pid")?.parse()?;
     act.process.start = fields.get(19).context("no start time")?.parse()?;
     Ok(vec![act])
@@ -177,7 +177,7 @@ fn mmap_read(context: &Context) -> Result<Vec<Act>> {
         std::slice::from_raw_parts(start.cast::<u8>(), length)
     };
     context.prove(bytes)?;
-    Ok(vec![Act::mine()?.about(&file.metadata()?)])
+    Ok(vec![Act::mine()?.kind("open").about(&file.metadata()?)])
 }
 
 fn proc_self_root(context: &Context) -> Result<Vec<Act>> {

@@ -29,10 +29,15 @@ pub(crate) const CASES: &[Case] = &[
     case("inherited-fd", inherited_fd),
 ];
 
+/// Reads what came in and reports that it came.
+fn received(context: &Context, file: File) -> Result<Vec<Act>> {
+    Ok(read_from(context, file)?.into_iter().map(|act| act.kind("receive")).collect())
+}
+
 /// A process outside the lineage opens the file; the lineage never does.
 fn fd_pass_outside(context: &Context) -> Result<Vec<Act>> {
     let helper = ask(&context.world, &format!("open {}", context.object().display()))?;
-    read_from(context, File::from(receive_descriptor(&helper)?))
+    received(context, File::from(receive_descriptor(&helper)?))
 }
 
 /// A child opens the file and passes it to its parent: the open is the child's.
@@ -41,7 +46,7 @@ fn fd_pass_inside(context: &Context) -> Result<Vec<Act>> {
     let acts = in_child(|| {
         let file = File::open(context.object())?;
         send_descriptor(&theirs, file.as_raw_fd())?;
-        Ok(vec![Act::mine()?.about(&file.metadata()?)])
+        Ok(vec![Act::mine()?.kind("open").about(&file.metadata()?)])
     })?;
     read_from(context, File::from(receive_descriptor(&mine)?))?;
     Ok(acts)
@@ -62,7 +67,7 @@ fn pidfd_getfd(context: &Context) -> Result<Vec<Act>> {
         }
         owned(taken)?
     };
-    read_from(context, file)
+    received(context, file)
 }
 
 /// The shell opens the file and becomes `cat`, which never opens it.

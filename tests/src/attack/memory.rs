@@ -43,11 +43,11 @@ fn target(context: &Context) -> Result<Target> {
 }
 
 impl Target {
-    fn prove(&self, bytes: &[u8]) -> Result<Vec<Act>> {
+    fn prove(&self, bytes: &[u8]) -> Result<Act> {
         if !String::from_utf8_lossy(bytes).contains(self.proof) {
             bail!("the memory of {} was not read", self.pid);
         }
-        Ok(vec![Act::mine()?.with("target_process.pid", self.pid)])
+        Act::mine()
     }
 }
 
@@ -62,14 +62,15 @@ fn process_vm_readv(context: &Context) -> Result<Vec<Act>> {
     // SAFETY: the local buffer is ours; the remote address is only looked up in the other process.
     let read = unsafe { libc::process_vm_readv(target.pid, &raw const here, 1, &raw const there, 1, 0) };
     check(i32::try_from(read)?)?;
-    target.prove(&bytes)
+    Ok(vec![target.prove(&bytes)?.kind("snoop").with("target_process.pid", target.pid)])
 }
 
 fn proc_mem(context: &Context) -> Result<Vec<Act>> {
     let target = target(context)?;
     let mut bytes = vec![0_u8; target.length];
-    File::open(format!("/proc/{}/mem", target.pid))?.read_exact_at(&mut bytes, target.address)?;
-    target.prove(&bytes)
+    let path = format!("/proc/{}/mem", target.pid);
+    File::open(&path)?.read_exact_at(&mut bytes, target.address)?;
+    Ok(vec![target.prove(&bytes)?.kind("open").with("file.path", path)])
 }
 
 fn ptrace(context: &Context) -> Result<Vec<Act>> {
@@ -95,14 +96,15 @@ fn ptrace(context: &Context) -> Result<Vec<Act>> {
         }
         libc::ptrace(libc::PTRACE_DETACH, target.pid, null, null);
     }
-    target.prove(&bytes)
+    Ok(vec![target.prove(&bytes)?.kind("snoop").with("target_process.pid", target.pid)])
 }
 
 fn proc_environ(context: &Context) -> Result<Vec<Act>> {
     let target = target(context)?;
-    let environment = fs::read(format!("/proc/{}/environ", target.pid))?;
+    let path = format!("/proc/{}/environ", target.pid);
+    let environment = fs::read(&path)?;
     if !context.benign && !String::from_utf8_lossy(&environment).contains(MARKER) {
         bail!("the environment of {} was not read", target.pid);
     }
-    Ok(vec![Act::mine()?.with("target_process.pid", target.pid)])
+    Ok(vec![Act::mine()?.kind("open").with("file.path", path)])
 }

@@ -27,7 +27,8 @@ pub(crate) const CASES: &[Case] = &[
 /// As editors and `ssh-keygen` write: a new file takes the secret's name, and is read within a millisecond.
 fn replace_then_read(context: &Context) -> Result<Vec<Act>> {
     let object = context.object();
-    let new = object.with_extension("new");
+    // A name that says nothing: only the rename makes it a secret.
+    let new = object.with_file_name(format!("tmp-{}", std::process::id()));
     let text = if context.benign { ORDINARY.to_owned() } else { secret_text() };
     fs::write(&new, text)?;
     let alias = context.at("alias");

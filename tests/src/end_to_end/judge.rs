@@ -106,8 +106,13 @@ fn missing(want: &Want, performed: &Performed, tier: Tier) -> String {
                 // A finding stands for many events; one that was folded into it still carries the rule.
                 let found = performed.said.of("finding").any(|finding| finding["rule"] == rule.as_str());
                 let of_rule = |record: &&Value| record["rule"] == rule.as_str();
-                performed.findings().filter(of_rule).any(|finding| agrees(act, finding, ignored))
-                    || found && performed.events().filter(of_rule).any(|event| agrees(act, event, ignored))
+                let of_kind = |event: &&Value| kind.is_empty() || event["kind"] == kind;
+                // Where the act says what kind of event tells of it, a finding about another step is not enough:
+                // that a link was made does not say that it was read.
+                let finding =
+                    performed.findings().filter(of_rule).any(|finding| agrees(act, finding, ignored));
+                let mut events = performed.events().filter(of_rule).filter(of_kind);
+                found && (kind.is_empty() && finding || events.any(|event| agrees(act, event, ignored)))
             }
             _ => performed
                 .events()

@@ -5,6 +5,7 @@ use std::{
     collections::BTreeSet,
     fs,
     os::unix::process::CommandExt,
+    path::Path,
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -13,6 +14,11 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::monitor::{Setup, ending, wait, wait_gently};
+
+// Exit statuses as `mcp-monitor help` lists them.
+const NOT_PERMITTED: i32 = 3;
+const ALREADY_RUNNING: i32 = 5;
+const OUTPUT_FAILED: i32 = 6;
 
 /// A check by name.
 pub(crate) type Check = (&'static str, fn(&Setup) -> Result<()>);
@@ -46,7 +52,8 @@ fn start_idle(setup: &Setup, name: &str) -> Result<(Child, BTreeSet<u32>)> {
     watch.arg("--output-file").arg(setup.world.scratch.join(format!("{name}.jsonl")));
     watch.arg("--").args(setup.attack()).arg("idle");
     let talk = fs::File::create(setup.world.scratch.join(format!("{name}.talk")))?;
-    let mut child = watch.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(talk).spawn()?;
+    let mut child =
+        watch.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(talk).process_group(0).spawn()?;
     let begin = Instant::now();
     while begin.elapsed() < setup.seconds(60) {
         if let Some(status) = child.try_wait()? {
@@ -55,7 +62,7 @@ fn start_idle(setup: &Setup, name: &str) -> Result<(Child, BTreeSet<u32>)> {
         }
         let programs = programs_of(child.id());
         // The command runs once everything is attached.
-        if !programs.is_empty() && has_child_named(child.id(), "idle") {
+        if !programs.is_empty() && has_child_of(child.id(), &setup.attack) {
             return Ok((child, programs));
         }
         thread::sleep(Duration::from_millis(50));
@@ -65,15 +72,13 @@ fn start_idle(setup: &Setup, name: &str) -> Result<(Child, BTreeSet<u32>)> {
     bail!("the command was not started under the monitor")
 }
 
-fn has_child_named(parent: u32, argument: &str) -> bool {
+/// Whether a child of `parent` runs this program: it waits as a copy of the monitor until it may begin.
+fn has_child_of(parent: u32, program: &Path) -> bool {
     let tasks = fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().flatten();
     let children = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
-    children.flat_map(|children| children.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).any(
-        |child| {
-            fs::read(format!("/proc/{child}/cmdline"))
-                .is_ok_and(|line| line.split(|byte| *byte == 0).any(|word| word == argument.as_bytes()))
-        },
-    )
+    children
+        .flat_map(|children| children.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+        .any(|child| fs::read_link(format!("/proc/{child}/exe")).is_ok_and(|exe| exe == program))
 }
 
 /// The ids of the kernel programs that a process holds.
@@ -128,8 +133,9 @@ fn killed(setup: &Setup) -> Result<()> {
 
 fn interrupted(setup: &Setup) -> Result<()> {
     let (mut child, programs) = start_idle(setup, "interrupted")?;
-    // SAFETY: our own child.
-    unsafe { libc::kill(i32::try_from(child.id())?, libc::SIGINT) };
+    // As a terminal does: to the whole process group, which is the monitor's own.
+    // SAFETY: our own children.
+    unsafe { libc::kill(-i32::try_from(child.id())?, libc::SIGINT) };
     let status = wait(&mut child, setup.seconds(15))?;
     ensure!(status.is_some(), "the monitor {}", ending(status));
     let output = fs::read_to_string(setup.world.scratch.join("interrupted.jsonl"))?;
@@ -139,25 +145,21 @@ fn interrupted(setup: &Setup) -> Result<()> {
 }
 
 /// Whatever becomes of the output, the monitor ends by itself, says so in a line and does not panic.
-fn ends_cleanly(setup: &Setup, mut watch: Command, name: &str) -> Result<()> {
+fn ends_cleanly(setup: &Setup, mut watch: Command, name: &str, expected: i32) -> Result<()> {
     let talk = setup.world.scratch.join(format!("{name}.talk"));
     watch.stderr(fs::File::create(&talk)?);
     let mut child = watch.spawn()?;
     let status = wait(&mut child, setup.seconds(40))?;
     let talk = fs::read_to_string(talk)?;
     let code = status.and_then(|status| status.code());
-    ensure!(
-        code.is_some() && code != Some(101) && !talk.contains("panicked"),
-        "the monitor {}\n{talk}",
-        ending(status)
-    );
+    ensure!(code == Some(expected) && !talk.contains("panicked"), "the monitor {}\n{talk}", ending(status));
     Ok(())
 }
 
 fn full_disk(setup: &Setup) -> Result<()> {
     let mut watch = setup.watch();
     watch.args(["--output-file", "/dev/full", "--"]).args(setup.attack()).arg("idle").stdout(Stdio::null());
-    ends_cleanly(setup, watch, "full-disk")
+    ends_cleanly(setup, watch, "full-disk", OUTPUT_FAILED)
 }
 
 fn closed_pipe(setup: &Setup) -> Result<()> {
@@ -170,11 +172,11 @@ fn closed_pipe(setup: &Setup) -> Result<()> {
     };
     let mut watch = setup.watch();
     watch.arg("--").args(setup.attack()).arg("idle").stdout(writer);
-    ends_cleanly(setup, watch, "closed-pipe")
+    ends_cleanly(setup, watch, "closed-pipe", 0)
 }
 
 /// Fails with one message, on standard error, that holds one of these words, and not by panic.
-fn refused(mut watch: Command, limit: Duration, words: &[&str]) -> Result<()> {
+fn refused(mut watch: Command, limit: Duration, expected: i32, words: &[&str]) -> Result<()> {
     let mut child = watch.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
     let status = wait_gently(&mut child, limit)?;
     if status.is_none() {
@@ -182,7 +184,7 @@ fn refused(mut watch: Command, limit: Duration, words: &[&str]) -> Result<()> {
     }
     let talk = String::from_utf8_lossy(&child.wait_with_output()?.stderr).into_owned();
     let code = status.and_then(|status| status.code());
-    ensure!(!matches!(code, None | Some(0 | 101)), "it was not refused: {}\n{talk}", ending(status));
+    ensure!(code == Some(expected), "it was not refused with {expected}: {}\n{talk}", ending(status));
     let lower = talk.to_lowercase();
     ensure!(words.iter().any(|word| lower.contains(word)), "the message names none of {words:?}:\n{talk}");
     Ok(())
@@ -192,7 +194,7 @@ fn second_monitor(setup: &Setup) -> Result<()> {
     let (mut first, _) = start_idle(setup, "first-monitor")?;
     let mut watch = setup.watch();
     watch.arg("--").args(setup.attack()).arg("idle");
-    let result = refused(watch, setup.seconds(40), &["already", "another", "second"]);
+    let result = refused(watch, setup.seconds(40), ALREADY_RUNNING, &["already", "another", "second"]);
     drop(first.stdin.take());
     wait(&mut first, setup.seconds(15))?;
     result
@@ -201,5 +203,5 @@ fn second_monitor(setup: &Setup) -> Result<()> {
 fn not_root(setup: &Setup) -> Result<()> {
     let mut watch = setup.watch();
     watch.arg("--").args(setup.attack()).arg("idle").uid(65534).gid(65534);
-    refused(watch, setup.seconds(20), &["root", "cap_bpf", "sudo"])
+    refused(watch, setup.seconds(20), NOT_PERMITTED, &["root", "cap_bpf", "sudo"])
 }
