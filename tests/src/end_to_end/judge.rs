@@ -107,12 +107,12 @@ fn missing(want: &Want, performed: &Performed, tier: Tier) -> String {
                 let found = performed.said.of("finding").any(|finding| finding["rule"] == rule.as_str());
                 let of_rule = |record: &&Value| record["rule"] == rule.as_str();
                 let of_kind = |event: &&Value| kind.is_empty() || event["kind"] == kind;
-                // Where the act says what kind of event tells of it, a finding about another step is not enough:
-                // that a link was made does not say that it was read.
-                let finding =
-                    performed.findings().filter(of_rule).any(|finding| agrees(act, finding, ignored));
+                // Where the act says what kind of event tells of it, one about another step is not enough: that a
+                // link was made does not say that it was read.
+                let mut findings = performed.findings().filter(of_rule).filter(of_kind);
                 let mut events = performed.events().filter(of_rule).filter(of_kind);
-                found && (kind.is_empty() && finding || events.any(|event| agrees(act, event, ignored)))
+                findings.any(|finding| agrees(act, finding, ignored))
+                    || found && events.any(|event| agrees(act, event, ignored))
             }
             _ => performed
                 .events()
