@@ -176,7 +176,7 @@ mod tests {
             acts,
         };
         let output = records.iter().map(Value::to_string).collect::<Vec<_>>().join("\n");
-        Performed::of(ended, 103 * TICK, Said::read(None, &output, String::new()))
+        Performed::of(ended, 103 * TICK, Said::read(case, None, &output, String::new()))
     }
 
     fn row(id: &str) -> Row {

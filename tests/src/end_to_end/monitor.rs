@@ -32,6 +32,8 @@ pub(crate) struct Setup {
 
 /// What one run of the monitor said.
 pub(crate) struct Said {
+    /// The run's name.
+    pub(crate) name: String,
     /// How it ended; nothing when it had to be killed at the deadline.
     pub(crate) status: Option<ExitStatus>,
     /// Everything it wrote to its output.
@@ -46,7 +48,7 @@ pub(crate) struct Said {
 
 impl Said {
     /// Sorts the lines of the output.
-    pub(crate) fn read(status: Option<ExitStatus>, output: &str, talk: String) -> Self {
+    pub(crate) fn read(name: &str, status: Option<ExitStatus>, output: &str, talk: String) -> Self {
         let (mut records, mut garbage) = (Vec::new(), Vec::new());
         for line in output.lines() {
             match serde_json::from_str::<Value>(line) {
@@ -54,7 +56,7 @@ impl Said {
                 Err(_) => garbage.push(line.to_owned()),
             }
         }
-        Self { status, output: output.to_owned(), talk, records, garbage }
+        Self { name: name.to_owned(), status, output: output.to_owned(), talk, records, garbage }
     }
 
     /// The records of one schema: `event`, `finding`, `summary`.
@@ -111,7 +113,7 @@ impl Setup {
         let status = wait(&mut child, self.seconds(seconds))?;
         let output = fs::read(&output).unwrap_or_default();
         let talk = String::from_utf8_lossy(&fs::read(&talk)?).into_owned();
-        Ok(Said::read(status, &String::from_utf8_lossy(&output), talk))
+        Ok(Said::read(name, status, &String::from_utf8_lossy(&output), talk))
     }
 
     /// A time limit on this machine.
