@@ -12,4 +12,6 @@ pub mod limits;
 pub mod loss;
 pub mod map;
 pub mod mechanism;
+#[cfg(feature = "user")]
+mod pod;
 pub mod record;

@@ -14,8 +14,10 @@ pub const DNS_MAX_BYTES: usize = 1024;
 pub const GIVEN_NAME_MAX_BYTES: usize = 4096;
 /// Bytes of an abstract or path name of an `AF_UNIX` socket, `sizeof(sun_path)`.
 pub const UNIX_NAME_MAX_BYTES: usize = 108;
-/// Bytes of the variable part of a record.
+/// Where positions in the variable part of a record wrap round, which they never do: see [`TAIL_USED_MAX_BYTES`].
 pub const TAIL_MAX_BYTES: usize = 16 * 1024;
+/// Bytes of the variable part that are used at most, so that a whole record stays below 16 KiB.
+pub const TAIL_USED_MAX_BYTES: usize = TAIL_MAX_BYTES - 512;
 /// Bytes of one scratch slot: fixed part, variable part, and room for one over-long last piece.
 pub const SCRATCH_BYTES: usize = 512 + TAIL_MAX_BYTES + 4096;
 /// Scratch slots per CPU. Programs interrupt and, on preemptible kernels, pre-empt each other.

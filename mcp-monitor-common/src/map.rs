@@ -126,6 +126,7 @@ pub struct SocketOwner {
 
 /// Configuration that is fixed at load: `.rodata` symbols beside the kernel fields.
 pub mod symbol {
+    /// `u32`: 1 when repeated opens and sends are counted instead of sent.
     pub const RELIEF_ENABLED: &str = "RELIEF_ENABLED";
     /// `u32`: bytes of the ring buffer.
     pub const RING_CAPACITY: &str = "RING_CAPACITY";

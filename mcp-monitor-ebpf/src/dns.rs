@@ -19,7 +19,7 @@ use mcp_monitor_common::{
 use crate::{
     address,
     address::Internet,
-    egress,
+    egress, kernel,
     lineage::Process,
     record::{Weight, Writer},
 };
@@ -95,7 +95,7 @@ fn answer(context: &SkBuffContext) -> Option<()> {
     let kept = if answer_bytes > DNS_MAX_BYTES as u32 { DNS_MAX_BYTES as u32 } else { answer_bytes };
     let mut writer = Writer::<DnsBody>::new(&process, RecordKind::Dns)?;
     // The mask restates the bound, and that it is not zero, for the verifier.
-    let kept = ((kept - 1) & (DNS_MAX_BYTES as u32 - 1)) + 1;
+    let kept = kernel::bounded(kept - 1, DNS_MAX_BYTES as u32 - 1) + 1;
     // SAFETY: `room` has place for 4096 bytes.
     let failed = unsafe {
         helpers::generated::bpf_skb_load_bytes(context.skb.skb.cast(), start, writer.room().cast(), kept)

@@ -153,7 +153,7 @@ fn cgroup_path(writer: &mut Writer<ExecBody>, task: Address) -> PathSlice {
         node = kernel::pointer(cgroup, &kernel::CGROUP_KERNFS);
     }
     let offset = writer.position();
-    let components = walk_kernfs(writer.slot, Writer::<ExecBody>::TAIL as u32, node);
+    let components = walk_kernfs(writer.index, Writer::<ExecBody>::TAIL as u32, node as u64);
     PathSlice {
         bytes: Slice { offset: offset as u16, length_bytes: (writer.position() - offset) as u16 },
         flags: 0,
@@ -167,9 +167,12 @@ fn kernel_absent() -> u32 {
 }
 
 /// Writes the names from a node to the root, leaf first, without the root's own.
+/// Verified for itself, as `path::walk_into` is.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn walk_kernfs(slot: *mut Slot, tail: u32, node: Address) -> u64 {
-    let mut node = node;
+extern "C" fn walk_kernfs(index: u32, tail: u32, node: u64) -> u64 {
+    let Some(slot) = Slot::at(index) else { return 0 };
+    let mut node = node as Address;
     let mut components = 0;
     while components < CGROUP_MAX_COMPONENTS {
         let parent = kernel::pointer(node, &kernel::KERNFS_PARENT);
@@ -179,7 +182,7 @@ fn walk_kernfs(slot: *mut Slot, tail: u32, node: Address) -> u64 {
         // SAFETY: the caller owns the slot; one name of at most 255 bytes and its NUL fit behind any position.
         unsafe {
             let position = core::ptr::read_volatile(&raw const (*slot).position);
-            if position + 256 >= mcp_monitor_common::limits::TAIL_MAX_BYTES as u32 {
+            if position + 256 >= mcp_monitor_common::limits::TAIL_USED_MAX_BYTES as u32 {
                 break;
             }
             let to = Slot::tail(slot, tail, position);
@@ -188,7 +191,7 @@ fn walk_kernfs(slot: *mut Slot, tail: u32, node: Address) -> u64 {
             if read <= 0 {
                 break;
             }
-            core::ptr::write_volatile(&raw mut (*slot).position, position + (read as u32 & 0x1ff));
+            core::ptr::write_volatile(&raw mut (*slot).position, position + kernel::bounded(read as u32, 0x1ff));
         }
         components += 1;
         node = parent;

@@ -64,11 +64,11 @@ pub(crate) fn secret(file: &FileIdentity, parent_inode: u64, dentry: Address) ->
     let name_bytes = (kernel::get::<u64>(name, &kernel::QSTR_HASH_LEN) >> 32) as u32;
     let mut key = SecretName { parent_inode, device: file.device, name_bytes, name: [0; 64] };
     let kept = if name_bytes > 64 { 64 } else { name_bytes };
-    // SAFETY: reads at most 64 bytes into an array of 64.
+    // SAFETY: at most 64 bytes into an array of 64.
     unsafe {
         helpers::generated::bpf_probe_read_kernel(
             key.name.as_mut_ptr().cast(),
-            kept & 0x7f,
+            kernel::bounded(kept.wrapping_sub(1), 63) + 1,
             kernel::pointer(name, &kernel::QSTR_NAME).cast(),
         );
     }

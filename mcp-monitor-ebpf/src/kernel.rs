@@ -86,3 +86,10 @@ pub(crate) fn current_task() -> Address {
     // SAFETY: no argument; always available.
     unsafe { helpers::bpf_get_current_task() as Address }
 }
+
+/// `value & mask`, in a way that the compiler cannot find needless: it often knows the bound from comparisons that
+/// the verifier does not connect with the register at hand.
+#[inline(always)]
+pub(crate) fn bounded(value: u32, mask: u32) -> u32 {
+    core::hint::black_box(value) & mask
+}

@@ -5,7 +5,7 @@
 
 use aya_ebpf::helpers;
 use mcp_monitor_common::{
-    limits::{PATH_MAX_BYTES, PATH_MAX_COMPONENTS, TAIL_MAX_BYTES},
+    limits::{PATH_MAX_BYTES, PATH_MAX_COMPONENTS, TAIL_USED_MAX_BYTES},
     record::{
         PATH_AS_GIVEN, PATH_DELETED, PATH_OUTSIDE_ROOT, PATH_TRUNCATED, PATH_UNMOUNTED, PATH_UNREADABLE, PathSlice, Slice,
     },
@@ -21,7 +21,7 @@ use crate::{
 #[inline(always)]
 pub(crate) fn walk<B: Copy + Default>(writer: &mut Writer<B>, dentry: Address, vfsmount: Address) -> PathSlice {
     let offset = writer.position();
-    let flags = walk_into(writer.slot, Writer::<B>::TAIL as u32, dentry, vfsmount);
+    let flags = walk_into(writer.index, Writer::<B>::TAIL as u32, dentry as u64, vfsmount as u64);
     // SAFETY: the writer owns the slot.
     let components = unsafe { core::ptr::read_volatile(&raw const (*writer.slot).components) };
     PathSlice {
@@ -65,10 +65,15 @@ pub(crate) fn is_deleted(dentry: Address) -> bool {
         && kernel::pointer(dentry, &kernel::DENTRY_PARENT) != dentry
 }
 
-/// The walk itself, verified once per call site as a function of its own. Gives the flags; bytes and components
-/// stand in the slot.
+/// The walk itself. Gives the flags; bytes and components stand in the slot.
+///
+/// A function with a symbol of its own and only numbers as arguments is verified once for itself and not again at
+/// every call (kernel/bpf/verifier.c, do_check_subprogs), without which programs with several walks are too large.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn walk_into(slot: *mut Slot, tail: u32, dentry: Address, vfsmount: Address) -> u64 {
+extern "C" fn walk_into(index: u32, tail: u32, dentry: u64, vfsmount: u64) -> u64 {
+    let (dentry, vfsmount) = (dentry as Address, vfsmount as Address);
+    let Some(slot) = Slot::at(index) else { return u64::from(PATH_UNREADABLE) };
     // SAFETY: the caller owns the slot.
     let start = unsafe {
         core::ptr::write_volatile(&raw mut (*slot).components, 0);
@@ -122,18 +127,20 @@ fn walk_into(slot: *mut Slot, tail: u32, dentry: Address, vfsmount: Address) -> 
 fn append(slot: *mut Slot, tail: u32, start: u32, dentry: Address) -> bool {
     let name = kernel::at(dentry, &kernel::DENTRY_NAME);
     let bytes = (kernel::get::<u64>(name, &kernel::QSTR_HASH_LEN) >> 32) as u32 & 0xff;
+    // The compiler knows the bound after the comparisons below and would drop the mask that the verifier needs.
     let text = kernel::pointer(name, &kernel::QSTR_NAME);
     // SAFETY: the caller owns the slot; the masked position plus a name and its NUL stay inside the buffer.
     unsafe {
         let position = core::ptr::read_volatile(&raw const (*slot).position);
         if position.wrapping_sub(start) + bytes + 1 > PATH_MAX_BYTES as u32
-            || position + bytes + 1 >= TAIL_MAX_BYTES as u32
+            || position + bytes + 1 >= TAIL_USED_MAX_BYTES as u32
         {
             return false;
         }
         let to = Slot::tail(slot, tail, position);
-        helpers::generated::bpf_probe_read_kernel(to.cast(), bytes, text.cast());
-        *to.add(bytes as usize) = 0;
+        let bounded = kernel::bounded(bytes, 0xff);
+        helpers::generated::bpf_probe_read_kernel(to.cast(), bounded, text.cast());
+        *to.add(bounded as usize) = 0;
         core::ptr::write_volatile(&raw mut (*slot).position, position + bytes + 1);
         let components = core::ptr::read_volatile(&raw const (*slot).components);
         core::ptr::write_volatile(&raw mut (*slot).components, components + 1);

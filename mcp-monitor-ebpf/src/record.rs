@@ -16,7 +16,7 @@ use aya_ebpf::{
 use mcp_monitor_common::{
     limits::{
         ARGV_MAX_BYTES, RING_BYTES, RING_RESERVE_ABOVE_PERCENT, RING_TOKENS_ABOVE_PERCENT, SCRATCH_BYTES, SCRATCH_SLOTS,
-        TAIL_MAX_BYTES, WAKEUP_BYTES,
+        TAIL_MAX_BYTES, TAIL_USED_MAX_BYTES, WAKEUP_BYTES,
     },
     loss::LossCause,
     record::{HEADER_DENIED, HEADER_SECRET, RecordHeader, RecordKind, Slice},
@@ -44,6 +44,12 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
+    /// A slot of this CPU.
+    #[inline(always)]
+    pub(crate) fn at(index: u32) -> Option<*mut Self> {
+        SLOTS.get_ptr_mut(index)
+    }
+
     /// The place in the buffer `position` bytes into a tail that begins at `tail`.
     ///
     /// # Safety
@@ -70,7 +76,8 @@ pub(crate) enum Weight {
 /// A record in the making, with a body of type `B`.
 pub(crate) struct Writer<B> {
     pub(crate) slot: *mut Slot,
-    index: u32,
+    /// Which slot.
+    pub(crate) index: u32,
     body: core::marker::PhantomData<B>,
 }
 
@@ -127,7 +134,7 @@ impl<B: Copy + Default> Writer<B> {
         let offset = self.position();
         let end = offset + bytes;
         // A full tail would wrap round: nothing is added then, and the piece is empty.
-        if end >= TAIL_MAX_BYTES as u32 {
+        if end >= TAIL_USED_MAX_BYTES as u32 {
             return Slice { offset: 0, length_bytes: 0 };
         }
         // SAFETY: we own the slot.
@@ -143,7 +150,7 @@ impl<B: Copy + Default> Writer<B> {
         }
         // SAFETY: `next` leaves room for 4096 bytes; the helper bounds itself by the size it is given.
         let read = unsafe { helpers::generated::bpf_probe_read_kernel_str(self.next().cast(), 4096, text.cast()) };
-        if read <= 1 { Slice::default() } else { self.advance((read as u32 - 1) & 0xfff) }
+        if read <= 1 { Slice::default() } else { self.advance(kernel::bounded(read as u32 - 1, 0xfff)) }
     }
 
     /// Adds a NUL-ended string from user memory, with the NUL. At most 4096 bytes.
@@ -154,7 +161,7 @@ impl<B: Copy + Default> Writer<B> {
         }
         // SAFETY: as above.
         let read = unsafe { helpers::generated::bpf_probe_read_user_str(self.next().cast(), 4096, text.cast()) };
-        if read <= 0 { Slice::default() } else { self.advance(read as u32 & 0x1fff) }
+        if read <= 0 { Slice::default() } else { self.advance(kernel::bounded(read as u32, 0x1fff)) }
     }
 
     /// Adds up to [`ARGV_MAX_BYTES`] bytes of user memory.
@@ -164,17 +171,16 @@ impl<B: Copy + Default> Writer<B> {
             return Slice::default();
         }
         let wanted = if bytes > ARGV_MAX_BYTES as u64 { ARGV_MAX_BYTES as u32 } else { bytes as u32 };
-        // SAFETY: at most 4096 bytes, see `next`. The mask restates the bound for the verifier.
-        let failed = unsafe {
-            helpers::generated::bpf_probe_read_user(self.next().cast(), ((wanted - 1) & 0xfff) + 1, from.cast())
-        };
-        if failed != 0 { Slice::default() } else { self.advance(((wanted - 1) & 0xfff) + 1) }
+        let bytes = kernel::bounded(wanted - 1, 0xfff) + 1;
+        // SAFETY: at most 4096 bytes, see `next`.
+        let failed = unsafe { helpers::generated::bpf_probe_read_user(self.next().cast(), bytes, from.cast()) };
+        if failed != 0 { Slice::default() } else { self.advance(bytes) }
     }
 
     /// Adds up to 255 bytes of kernel memory.
     #[inline(always)]
     pub(crate) fn kernel_bytes(&mut self, from: Address, bytes: u32) -> Slice {
-        let bytes = bytes & 0xff;
+        let bytes = kernel::bounded(bytes, 0xff);
         // SAFETY: at most 255 bytes, see `next`.
         let failed = unsafe { helpers::generated::bpf_probe_read_kernel(self.next().cast(), bytes, from.cast()) };
         if failed != 0 { Slice::default() } else { self.advance(bytes) }
@@ -189,7 +195,7 @@ impl<B: Copy + Default> Writer<B> {
     /// Says how many bytes of [`Self::room`] were filled.
     #[inline(always)]
     pub(crate) fn filled(&mut self, bytes: u32) -> Slice {
-        self.advance(bytes & 0xfff)
+        self.advance(kernel::bounded(bytes, 0xfff))
     }
 
     /// Sends the record and gives the slot back. `true` when it was sent.
@@ -261,9 +267,11 @@ unsafe fn output(buffer: *mut u8, size: u32, segment: u64, kind: RecordKind, wei
         }
     }
     let wakeup = if weight == Weight::Vital || waiting > WAKEUP_BYTES { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
-    // SAFETY: the caller's promise; the mask restates the bound for the verifier.
+    // Header, body and used tail stay below 16 KiB, see limits::TAIL_USED_MAX_BYTES.
+    let size = kernel::bounded(size, 0x3fff);
+    // SAFETY: the caller's promise.
     let failed =
-        unsafe { helpers::generated::bpf_ringbuf_output(ring, buffer.cast(), u64::from(size & 0x7fff), u64::from(wakeup)) };
+        unsafe { helpers::generated::bpf_ringbuf_output(ring, buffer.cast(), u64::from(size), u64::from(wakeup)) };
     if failed != 0 {
         loss::count(segment, LossCause::RingFull, kind as u16);
     }

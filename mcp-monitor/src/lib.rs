@@ -5,7 +5,4 @@
 
 pub mod event;
 pub mod render;
-pub mod sensor {
-    //! The kernel programs and their loader.
-    pub mod trial;
-}
+pub mod sensor;

@@ -1,0 +1,49 @@
+//! What the kernel itself counts about our programs: runs, and runs that it skipped because the same program was
+//! already running on that CPU.
+
+use std::os::fd::{AsFd as _, AsRawFd as _};
+
+use aya::Ebpf;
+
+/// `BPF_OBJ_GET_INFO_BY_FD` of `include/uapi/linux/bpf.h`.
+const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+/// Offset of `recursion_misses` in `struct bpf_prog_info`.
+const RECURSION_MISSES_OFFSET: usize = 208;
+const INFO_BYTES: usize = 256;
+
+/// Runs that the kernel skipped, per program that has any. Such a run left no record and no sequence.
+#[must_use]
+pub fn recursion_misses(ebpf: &Ebpf) -> Vec<(String, u64)> {
+    ebpf.programs()
+        .filter_map(|(name, program)| {
+            let descriptor = program.fd().ok()?;
+            let misses = misses_of(descriptor.as_fd().as_raw_fd())?;
+            (misses > 0).then(|| (name.to_owned(), misses))
+        })
+        .collect()
+}
+
+fn misses_of(descriptor: i32) -> Option<u64> {
+    #[repr(C)]
+    struct Attribute {
+        descriptor: u32,
+        info_bytes: u32,
+        info: u64,
+    }
+    let mut info = [0_u8; INFO_BYTES];
+    let attribute = Attribute {
+        descriptor: u32::try_from(descriptor).ok()?,
+        info_bytes: u32::try_from(INFO_BYTES).ok()?,
+        info: info.as_mut_ptr() as u64,
+    };
+    // SAFETY: the attribute has the layout of the `info` member of `union bpf_attr`; the kernel writes at most
+    // `info_bytes` bytes to `info`, which lives longer than the call.
+    let failed = unsafe {
+        libc::syscall(libc::SYS_bpf, BPF_OBJ_GET_INFO_BY_FD, &raw const attribute, size_of::<Attribute>())
+    };
+    if failed != 0 {
+        return None;
+    }
+    let bytes = info.get(RECURSION_MISSES_OFFSET..RECURSION_MISSES_OFFSET + 8)?;
+    Some(u64::from_ne_bytes(bytes.try_into().ok()?))
+}

@@ -1,0 +1,15 @@
+//! The kernel programs and their loader: which mechanisms observe, where fields lie on this kernel, how records come
+//! in, and the orders that go down. Everything that comes up is checked and masked before it leaves this room.
+
+pub mod btf;
+pub mod canary;
+pub mod error;
+pub mod health;
+pub mod load;
+pub mod offsets;
+pub mod orders;
+pub mod ring;
+pub mod trial;
+
+pub use error::SensorError;
+pub use load::{Options, Sensor, start, trial};
