@@ -11,7 +11,7 @@ pub(super) struct Server {
     pub(super) name: &'static str,
     launcher: Launcher,
     package: &'static str,
-    /// What it was when this was written: a newer one may have other tools.
+    /// Pinned: a newer one may have other tools. `xtask/src/vm/servers.rs` puts the same into machines.
     version: &'static str,
     arguments: fn(&World) -> Vec<String>,
     calls: fn(&World) -> Value,
@@ -142,9 +142,8 @@ pub(super) const SERVERS: &[Server] = &[
 
 impl Server {
     /// The client's plan: the server started and left idle, then started again and kept busy.
-    pub(super) fn plan(&self, world: &World, pinned: bool) -> Value {
-        let package =
-            if pinned { format!("{}@{}", self.package, self.version) } else { self.package.to_owned() };
+    pub(super) fn plan(&self, world: &World) -> Value {
+        let package = format!("{}@{}", self.package, self.version);
         let mut command = match self.launcher {
             Launcher::Npx => vec!["npx".to_owned(), "-y".to_owned()],
             Launcher::Uvx => vec!["uvx".to_owned()],

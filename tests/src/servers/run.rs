@@ -23,9 +23,9 @@ use super::{
 };
 
 /// The client's library.
-const SDK: (&str, &str) = ("mcp", "2.3.0");
-/// After this a run is given up.
-const DEADLINE: Duration = Duration::from_mins(5);
+const SDK: &str = "mcp==2.3.0";
+/// After this a run is given up: it may have to fetch packages, or be slowed by strace and a machine under load.
+const DEADLINE: Duration = Duration::from_mins(4);
 /// Waits until strace is there, then becomes the client.
 const GATE: &str = r#"echo $$ >"$1.new" && mv "$1.new" "$1" && read -r _ <"$2" && shift 2 && exec "$@""#;
 
@@ -37,7 +37,7 @@ pub struct Place {
     pub tier: Option<String>,
     /// `client.py` and `web.py`.
     pub scripts: PathBuf,
-    /// Caches of npx and uvx. None: the machine has its own settings and whatever versions are in them.
+    /// Caches of npx and uvx. None: the machine's own settings say where they are.
     pub cache: Option<PathBuf>,
     /// Homes, plans, traces, outputs.
     pub scratch: PathBuf,
@@ -105,14 +105,11 @@ impl Session {
         let home = folder.join(run);
         plan::furnish(&home)?;
         let world = World { home: &home, port: self.port };
-        let pinned = self.place.cache.is_some();
         let file = folder.join(format!("{run}.plan.json"));
-        fs::write(&file, server.plan(&world, pinned).to_string())
+        fs::write(&file, server.plan(&world).to_string())
             .with_context(|| format!("write {}", file.display()))?;
-        let (library, version) = SDK;
-        let library = if pinned { format!("{library}=={version}") } else { library.to_owned() };
         let script = self.place.scripts.join("client.py").display().to_string();
-        let words = ["uv", "run", "--quiet", "--no-project", "--with", &library, "python3", "-I", &script];
+        let words = ["uv", "run", "--quiet", "--no-project", "--with", SDK, "python3", "-I", &script];
         let mut words: Vec<String> = words.map(str::to_owned).to_vec();
         words.push(file.display().to_string());
         Ok(Client { home, words })
