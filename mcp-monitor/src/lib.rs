@@ -3,6 +3,13 @@
 //! The way of an event: [`sensor`] → [`host`] → [`expectation`] → [`finding`] → [`render`]; [`daemon`] wires the
 //! stages and [`cli`] is what a person calls. Arrows point one way; [`event`] is the ground.
 
+pub mod cli;
+pub mod daemon;
 pub mod event;
+pub mod host {
+    //! What the host says.
+    pub mod kernel;
+    pub mod kernel_checks;
+}
 pub mod render;
 pub mod sensor;

@@ -14,7 +14,7 @@ use jiff::tz::TimeZone;
 use std::{
     fs::{File, OpenOptions},
     io::{self, ErrorKind, IsTerminal, Seek, SeekFrom, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::{fd::AsFd, unix::fs::OpenOptionsExt},
     path::Path,
 };
 
@@ -90,9 +90,13 @@ pub struct Destination {
 impl Destination {
     /// Standard output.
     pub fn standard_output() -> io::Result<Self> {
-        use std::os::fd::AsFd;
         // Not through `io::stdout`, whose own buffer would hide errors until the end.
         Ok(Self { file: File::from(io::stdout().as_fd().try_clone_to_owned()?), regular: false })
+    }
+
+    /// Standard error, for a summary beside a stream that goes elsewhere.
+    pub fn standard_error() -> io::Result<Self> {
+        Ok(Self { file: File::from(io::stderr().as_fd().try_clone_to_owned()?), regular: false })
     }
 
     /// The file at `path`, emptied, or made so that only its owner may read it: findings tell much.

@@ -1,0 +1,158 @@
+//! What a person calls. One file per command; standard output is data, standard error is talk.
+
+mod arguments;
+mod doctor;
+pub mod exit_code;
+pub mod identity;
+pub mod lock;
+mod run;
+mod signals;
+pub mod spawn;
+mod watch;
+
+use crate::{
+    daemon::Report,
+    event::escape,
+    host::kernel,
+    render::{
+        Stream, StreamError,
+        stream::{Colour, Destination},
+        summary,
+    },
+};
+use arguments::FailOn;
+use clap::{Parser, Subcommand};
+use exit_code::Exit;
+use std::{
+    fmt::Display,
+    io::{self, Write},
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  sudo mcp-monitor watch -- npx -y @modelcontextprotocol/server-filesystem ~/project
+  sudo mcp-monitor watch -o json --allow-egress api.github.com:443 -- ./server > events.jsonl
+  sudo mcp-monitor run --pid 4711
+  sudo mcp-monitor doctor";
+
+/// Shows what MCP servers and agent runners really do to this host: every file, program and connection of a
+/// process and all its descendants, with secret reads and unknown destinations flagged.
+#[derive(Debug, Parser)]
+#[command(name = "mcp-monitor", version, after_help = EXAMPLES, after_long_help = long_help())]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+fn long_help() -> String {
+    format!("{EXAMPLES}\n\n{}", exit_code::TABLE)
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a command and watch it and all its descendants.
+    #[command(after_long_help = exit_code::TABLE)]
+    Watch(watch::Watch),
+    /// Watch processes and cgroups that already run, until Ctrl-C.
+    #[command(after_long_help = exit_code::TABLE)]
+    Run(run::Run),
+    /// Say what this host offers, what is not seen, and how to repair it.
+    Doctor(doctor::Doctor),
+    /// Print the version.
+    Version,
+}
+
+/// The whole program.
+#[must_use]
+pub fn main() -> Exit {
+    // Wrong usage ends here, with status 2, as clap has it.
+    let cli = Cli::parse();
+    let result = match &cli.command {
+        Command::Watch(watch) => watch.run(),
+        Command::Run(run) => run.run(),
+        Command::Doctor(doctor) => doctor.run(),
+        Command::Version => version(),
+    };
+    result.unwrap_or_else(|error| {
+        say(&format_args!("{error:#}"));
+        error.downcast_ref::<StreamError>().map_or(Exit::Failed, Exit::from)
+    })
+}
+
+fn version() -> anyhow::Result<Exit> {
+    writeln!(
+        io::stdout(),
+        "mcp-monitor {} (wire {:016x})",
+        env!("CARGO_PKG_VERSION"),
+        mcp_monitor_common::digest::ABI_DIGEST
+    )?;
+    Ok(Exit::Ok)
+}
+
+/// Talk: one message on standard error, on one line.
+fn say(message: &dyn Display) {
+    // Nobody to tell when standard error is closed.
+    let _ = writeln!(io::stderr(), "mcp-monitor: {}", escape(message.to_string().as_bytes()));
+}
+
+/// What makes any watch impossible and is known before it begins.
+fn preconditions(command: &str) -> Option<Exit> {
+    let missing = kernel::missing_capabilities();
+    if missing.is_empty() {
+        return None;
+    }
+    say(&format_args!(
+        "{} missing: loading kernel programs needs root. Call `sudo mcp-monitor {command} …`",
+        missing.join(", ")
+    ));
+    Some(Exit::NotPermitted)
+}
+
+/// The end of a watch: a summary for people where the stream itself shows none, and the status that the report
+/// alone decides.
+fn finish(stream: &Stream, report: &Report, fail_on: &[FailOn]) -> Option<Exit> {
+    if !stream.is_terminal()
+        && let Ok(talk) = Destination::standard_error()
+        && talk.is_terminal()
+    {
+        let text = summary::for_people(stream.origin(), &report.summary, &talk.look(Colour::Auto));
+        let _ = io::stderr().write_all(text.as_bytes());
+    }
+    match report.stream_error.as_ref().map(Exit::from) {
+        Some(Exit::Ok) | None => {}
+        failed => return failed,
+    }
+    let found = report.summary.findings.iter().any(|finding| fail_on.iter().any(|one| one.matches(finding)));
+    found.then_some(Exit::Found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_command_keeps_its_own_options() {
+        let cli = Cli::try_parse_from([
+            "mcp-monitor",
+            "watch",
+            "-q",
+            "--fail-on",
+            "high",
+            "--",
+            "ls",
+            "-q",
+            "--",
+            "x",
+        ]);
+        assert!(matches!(cli.unwrap().command, Command::Watch(_)));
+        assert!(Cli::try_parse_from(["mcp-monitor", "watch", "ls"]).is_err(), "COMMAND stands behind --");
+        assert!(Cli::try_parse_from(["mcp-monitor", "watch", "--fail-on", "nothing", "--", "ls"]).is_err());
+        assert!(Cli::try_parse_from(["mcp-monitor", "run", "--pid", "0"]).is_err());
+    }
+}

@@ -1,0 +1,76 @@
+//! `mcp-monitor run`: the monitor in the foreground, watching processes and cgroups that already run.
+
+use super::{
+    arguments::{MonitorOptions, StreamOptions},
+    exit_code::Exit,
+    finish,
+    lock::Lock,
+    preconditions,
+    signals::{Signals, Wish},
+};
+use crate::daemon::{self, Phase, Roots};
+use clap::Args;
+use std::path::PathBuf;
+use tokio::sync::watch;
+
+/// Options of `run`.
+#[derive(Clone, Debug, Args)]
+pub(super) struct Run {
+    #[command(flatten)]
+    monitor: MonitorOptions,
+    #[command(flatten)]
+    stream: StreamOptions,
+    /// Watch this process and its descendants, those that run already included. May be given several times.
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
+    pid: Vec<u32>,
+    /// Watch what runs in this cgroup (a directory below /sys/fs/cgroup), and its descendants.
+    #[arg(long, value_name = "PATH")]
+    cgroup: Vec<PathBuf>,
+}
+
+impl Run {
+    /// Runs until a signal.
+    pub(super) fn run(&self) -> anyhow::Result<Exit> {
+        if let Some(exit) = preconditions("run") {
+            return Ok(exit);
+        }
+        let _lock = match Lock::take() {
+            Ok(lock) => lock,
+            Err(error) => {
+                super::say(&error);
+                return Ok(Exit::from(&error));
+            }
+        };
+        let mut stream = self.stream.open()?;
+        if self.pid.is_empty() && self.cgroup.is_empty() {
+            super::say(&"nothing to watch was named: give --pid or --cgroup. Ctrl-C ends");
+        }
+        let roots = Roots { command: None, pids: self.pid.clone(), cgroups: self.cgroup.clone() };
+        let settings = self.monitor.settings(roots);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let result = runtime.block_on(async {
+            let mut signals = Signals::new()?;
+            let (phase, phases) = watch::channel(Phase::Running);
+            let ends = async {
+                let reason = match signals.next().await {
+                    Wish::Interrupt => "interrupted",
+                    Wish::End => "ended by a signal",
+                };
+                let _ = phase.send(Phase::Stop(reason.into()));
+                std::future::pending::<()>().await;
+            };
+            anyhow::Ok(tokio::select! {
+                result = daemon::run(settings, &mut stream, || {}, phases) => Some(result),
+                () = ends => None,
+            })
+        })?;
+        Ok(match result {
+            Some(Ok(report)) => finish(&stream, &report, &self.stream.fail_on).unwrap_or(Exit::Ok),
+            Some(Err(error)) => {
+                super::say(&error);
+                Exit::from(&error)
+            }
+            None => Exit::Ok,
+        })
+    }
+}

@@ -1,0 +1,143 @@
+//! `mcp-monitor watch -- COMMAND…`: runs COMMAND and watches it and all its descendants.
+
+use super::{
+    arguments::{MonitorOptions, StreamOptions},
+    exit_code::Exit,
+    finish,
+    identity::run_as,
+    lock::Lock,
+    preconditions,
+    signals::{Signals, Wish, is_foreground},
+    spawn::{Ended, Handle, SpawnError, hold},
+};
+use crate::daemon::{self, Phase, Roots};
+use clap::Args;
+use nix::sys::signal::Signal;
+use std::{ffi::OsString, os::unix::process::ExitStatusExt, process::ExitStatus};
+use tokio::sync::watch;
+
+/// Options of `watch`.
+#[derive(Clone, Debug, Args)]
+pub(super) struct Watch {
+    #[command(flatten)]
+    monitor: MonitorOptions,
+    #[command(flatten)]
+    stream: StreamOptions,
+    /// Run COMMAND as root. Otherwise it runs as the user who called sudo.
+    #[arg(long)]
+    as_root: bool,
+    /// What to run, with its arguments.
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+impl Watch {
+    /// Runs to the end.
+    pub(super) fn run(&self) -> anyhow::Result<Exit> {
+        if let Some(exit) = preconditions("watch") {
+            return Ok(exit);
+        }
+        let run_as = match run_as(self.as_root) {
+            Ok(run_as) => run_as,
+            Err(error) => {
+                super::say(&error);
+                return Ok(Exit::Usage);
+            }
+        };
+        let _lock = match Lock::take() {
+            Ok(lock) => lock,
+            Err(error) => {
+                super::say(&error);
+                return Ok(Exit::from(&error));
+            }
+        };
+        let mut stream = self.stream.open()?;
+        // Forked before there are other threads or kernel objects whose descriptors it could carry.
+        let held = match hold(&self.command, &run_as) {
+            Ok(held) => held,
+            Err(error) => {
+                super::say(&error);
+                return Ok(Exit::from(&error));
+            }
+        };
+        let roots = Roots { command: Some((held.pid, self.command.clone())), ..Roots::default() };
+        let settings = self.monitor.settings(roots);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (report, ended) = runtime.block_on(async {
+            let signals = Signals::new()?;
+            let (phase, phases) = watch::channel(Phase::Running);
+            let gate = held.gate;
+            let watched = async {
+                let result = daemon::run(settings, &mut stream, move || gate.release(), phases).await;
+                if let Ok(report) = &result
+                    && let Some(error) = &report.stream_error
+                {
+                    super::say(&format_args!("{error}; COMMAND goes on unwatched"));
+                }
+                result
+            };
+            let supervised = supervise(held.ended, &held.handle, signals, phase);
+            // The watch outlives COMMAND while descendants run; COMMAND outlives a watch whose output failed.
+            anyhow::Ok(tokio::join!(watched, supervised))
+        })?;
+        Ok(match (report, ended) {
+            (Err(error), _) => {
+                super::say(&error);
+                Exit::from(&error)
+            }
+            (Ok(report), Err(error)) => {
+                finish(&stream, &report, &self.stream.fail_on);
+                super::say(&error);
+                Exit::from(&error)
+            }
+            (Ok(report), Ok(status)) => {
+                finish(&stream, &report, &self.stream.fail_on).unwrap_or(Exit::of_command(status))
+            }
+        })
+    }
+}
+
+/// Waits for COMMAND to end and passes signals on to it: what the terminal sends reaches it by itself, a second
+/// Ctrl-C asks it to end, a third one ends it. After its end any signal ends the watch.
+async fn supervise(
+    mut ended: Ended,
+    handle: &Handle,
+    mut signals: Signals,
+    phase: watch::Sender<Phase>,
+) -> Result<ExitStatus, SpawnError> {
+    let mut interrupts = 0;
+    let result = loop {
+        tokio::select! {
+            result = &mut ended => break result.unwrap_or_else(|_| Err(SpawnError::Cancelled("COMMAND".into()))),
+            wish = signals.next() => match wish {
+                Wish::End => handle.send(Signal::SIGTERM),
+                Wish::Interrupt => {
+                    interrupts += 1;
+                    match interrupts {
+                        1 if is_foreground() => {}
+                        1 => handle.send(Signal::SIGINT),
+                        2 => handle.send(Signal::SIGTERM),
+                        _ => handle.send(Signal::SIGKILL),
+                    }
+                }
+            },
+        }
+    };
+    let reason = match &result {
+        Ok(status) => match (status.code(), status.signal()) {
+            (Some(code), _) => format!("command ended with status {code}"),
+            (None, Some(signal)) => format!("command ended by signal {signal}"),
+            (None, None) => "command ended".into(),
+        },
+        Err(error) => error.to_string(),
+    };
+    // Nobody receives when the watch is over already.
+    let _ = phase.send(Phase::CommandEnded(reason.clone()));
+    tokio::select! {
+        () = phase.closed() => {}
+        _ = signals.next() => {
+            let _ = phase.send(Phase::Stop(format!("{reason}, interrupted while descendants ran")));
+        }
+    }
+    result
+}
