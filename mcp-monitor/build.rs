@@ -44,7 +44,8 @@ fn toolchain() -> String {
         return named;
     }
     let installed = Command::new("rustup").args(["toolchain", "list"]).output();
-    let has_pinned = installed
-        .is_ok_and(|output| String::from_utf8_lossy(&output.stdout).lines().any(|line| line.starts_with(PINNED_NIGHTLY)));
+    let has_pinned = installed.is_ok_and(|output| {
+        String::from_utf8_lossy(&output.stdout).lines().any(|line| line.starts_with(PINNED_NIGHTLY))
+    });
     if has_pinned { PINNED_NIGHTLY.to_owned() } else { "nightly".to_owned() }
 }

@@ -1,6 +1,9 @@
 //! The wiring: the only place that knows every stage from the kernel to the reader.
 
-use crate::render::{Stream, StreamError, Summary};
+use crate::{
+    render::{Stream, StreamError, Summary},
+    sensor::SensorError,
+};
 use mcp_monitor_common::mechanism::Tier;
 use std::path::PathBuf;
 use tokio::sync::watch;
@@ -78,6 +81,9 @@ pub enum DaemonError {
     /// Another monitor runs.
     #[error("{0}")]
     AlreadyRunning(String),
+    /// The sensor did not start or failed.
+    #[error(transparent)]
+    Sensor(#[from] SensorError),
     /// Anything else.
     #[error("{0}")]
     Other(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -94,5 +100,5 @@ pub async fn run(
 ) -> Result<Report, DaemonError> {
     let _ = (settings, stream, phase);
     drop(ready);
-    Err(DaemonError::Unsupported("the sensor is not built in".into()))
+    Err(DaemonError::Other("the stages are not wired yet".into()))
 }

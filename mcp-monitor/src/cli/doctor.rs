@@ -17,7 +17,10 @@ use crate::{
         human::Look,
         stream::{Colour, Destination},
     },
-    sensor::trial::{ProgramState, ProgramTrial, Trial},
+    sensor::{
+        self,
+        trial::{ProgramState, ProgramTrial, Trial},
+    },
 };
 use anstyle::{AnsiColor, Style};
 use clap::Args;
@@ -46,8 +49,14 @@ impl Doctor {
     /// Looks, tries, reports.
     pub(super) fn run(&self) -> anyhow::Result<Exit> {
         let facts = Facts::read();
-        let trial = if kernel::missing_capabilities().is_empty() { Some(try_mechanisms()) } else { None };
-        let report = Report::new(&facts, trial.as_ref());
+        let trial = kernel::missing_capabilities().is_empty().then(sensor::trial);
+        let (trial, error) = match trial {
+            Some(Ok(trial)) => (Some(trial), None),
+            Some(Err(error)) => (None, Some(error)),
+            None => (None, None),
+        };
+        let mut report = Report::new(&facts, trial.as_ref());
+        report.error = error.as_ref().map(ToString::to_string);
         let destination = Destination::standard_output()?;
         let format = self.output.map_or_else(|| destination.natural_format(), Format::from);
         let text = match format {
@@ -58,24 +67,15 @@ impl Doctor {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error.into()),
             _ => {}
         }
+        if let Some(error) = &error {
+            return Ok(Exit::from(error));
+        }
         let exit = report.exit(&facts);
         if exit == Exit::NotPermitted {
             say(&"mechanisms were not tried: that needs root. Call `sudo mcp-monitor doctor`");
         }
         Ok(exit)
     }
-}
-
-/// Tries every mechanism once.
-fn try_mechanisms() -> Trial {
-    // The sensor's trial comes with the sensor.
-    let programs = PROGRAMS.iter().map(|program| ProgramTrial {
-        name: program.name,
-        observation: program.observation,
-        tier: *program.tiers.first().unwrap_or(&Tier::Tracepoint),
-        state: ProgramState::NotTried,
-    });
-    Trial { tier: None, programs: programs.collect() }
 }
 
 /// A mechanism that was refused.
@@ -116,6 +116,9 @@ struct Report<'a> {
     /// Monitoring is possible.
     possible: bool,
     tried: bool,
+    /// Why no mechanism could be tried.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
     tier: Option<&'static str>,
     host: Vec<CheckRow>,
     observations: Vec<ObservationRow<'a>>,
@@ -131,6 +134,7 @@ impl<'a> Report<'a> {
             version: env!("CARGO_PKG_VERSION"),
             possible: !failed && tier.is_some(),
             tried: trial.is_some(),
+            error: None,
             tier: tier.map(Tier::name),
             host: rows.into_iter().map(CheckRow::new).collect(),
             observations: trial.map(observations).unwrap_or_default(),
@@ -193,6 +197,9 @@ impl<'a> Report<'a> {
             for blind in &row.not_seen {
                 writeln!(text, "        {dim}{:<20} not seen: {blind}{dim:#}", "")?;
             }
+        }
+        for line in self.error.iter().flat_map(|error| error.lines()) {
+            writeln!(text, "  {}", shown(line))?;
         }
         let (verdict, style) = if self.possible {
             ("Monitoring is possible.", AnsiColor::Green.on_default())

@@ -1,6 +1,6 @@
 //! Exit statuses, a promise to scripts. `mcp-monitor help` and the README list them.
 
-use crate::{daemon::DaemonError, render::StreamError};
+use crate::{daemon::DaemonError, render::StreamError, sensor::SensorError};
 use std::{
     os::unix::process::ExitStatusExt,
     process::{ExitCode, ExitStatus},
@@ -92,7 +92,23 @@ impl From<&DaemonError> for Exit {
             DaemonError::NotPermitted(_) => Self::NotPermitted,
             DaemonError::Unsupported(_) => Self::Unsupported,
             DaemonError::AlreadyRunning(_) => Self::AlreadyRunning,
+            DaemonError::Sensor(error) => Self::from(error),
             DaemonError::Other(_) => Self::Failed,
+        }
+    }
+}
+
+impl From<&SensorError> for Exit {
+    fn from(error: &SensorError) -> Self {
+        match error {
+            SensorError::NotPermitted { .. } | SensorError::Lock { .. } => Self::NotPermitted,
+            SensorError::NoBtf { .. }
+            | SensorError::BadBtf(_)
+            | SensorError::MissingField { .. }
+            | SensorError::Load { .. }
+            | SensorError::NoTier { .. } => Self::Unsupported,
+            SensorError::SecondMonitor { .. } => Self::AlreadyRunning,
+            SensorError::Abi { .. } | SensorError::Order { .. } => Self::Failed,
         }
     }
 }

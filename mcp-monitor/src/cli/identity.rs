@@ -97,33 +97,52 @@ fn identity(uid: Uid, gid: Option<Gid>) -> Result<Identity, RunAsError> {
         Some(name) => getgrouplist(name, gid).map_err(lookup)?,
         None => vec![gid],
     };
-    let environment = environment(user.as_ref(), caller_environment(), env::vars_os());
+    let root = User::from_uid(Uid::from_raw(0)).ok().flatten();
+    let environment = environment(user.as_ref(), root.as_ref(), caller_environment(), env::vars_os());
     Ok(Identity { uid, gid, groups, environment })
 }
 
-/// COMMAND's environment. sudo replaces most of it, so the caller's own (as sudo itself was started with) comes
-/// first; what only we have is added.
+/// COMMAND's environment. sudo replaces parts of the caller's, which come back: the caller's own environment (as
+/// sudo itself was started with) is the base, what we have and sudo did not make up wins over it, and a user
+/// whose environment is not known gets what a login would give.
 fn environment(
     user: Option<&User>,
+    root: Option<&User>,
     callers: Option<BTreeMap<OsString, OsString>>,
     ours: impl Iterator<Item = (OsString, OsString)>,
 ) -> BTreeMap<OsString, OsString> {
-    let is_sudos = |name: &OsStr| {
-        name.as_bytes().starts_with(b"SUDO_")
-            || [OsStr::new("PKEXEC_UID"), OsStr::new("MAIL")].contains(&name)
-    };
-    let callers_is_known = callers.is_some();
     let mut environment = callers.unwrap_or_default();
-    for (name, value) in ours.filter(|(name, _)| !is_sudos(name)) {
-        environment.entry(name).or_insert(value);
+    let roots = root.map(login).unwrap_or_default();
+    for (name, value) in ours {
+        let is_sudos = name.as_bytes().starts_with(b"SUDO_") || name == "PKEXEC_UID" || name == "MAIL";
+        let is_roots = roots.contains(&(&*name, value.clone()));
+        let is_default_path =
+            name == "PATH" && only_system_directories(&value) && environment.contains_key(&name);
+        if !(is_sudos || is_roots || is_default_path) {
+            environment.insert(name, value);
+        }
     }
-    if let Some(user) = user.filter(|_| !callers_is_known) {
-        environment.insert("HOME".into(), user.dir.clone().into());
-        environment.insert("USER".into(), user.name.clone().into());
-        environment.insert("LOGNAME".into(), user.name.clone().into());
-        environment.insert("SHELL".into(), user.shell.clone().into());
+    for (name, value) in user.map(login).unwrap_or_default() {
+        environment.entry(name.to_owned()).or_insert(value);
     }
     environment
+}
+
+/// What a login sets.
+fn login(user: &User) -> [(&'static OsStr, OsString); 4] {
+    [
+        (OsStr::new("HOME"), user.dir.clone().into()),
+        (OsStr::new("USER"), user.name.clone().into()),
+        (OsStr::new("LOGNAME"), user.name.clone().into()),
+        (OsStr::new("SHELL"), user.shell.clone().into()),
+    ]
+}
+
+/// True for a search path such as sudo's `secure_path`, that nobody chose for this call.
+fn only_system_directories(path: &OsStr) -> bool {
+    const SYSTEM: [&[u8]; 7] =
+        [b"/usr/local/sbin", b"/usr/local/bin", b"/usr/sbin", b"/usr/bin", b"/sbin", b"/bin", b"/snap/bin"];
+    path.as_bytes().split(|byte| *byte == b':').all(|directory| SYSTEM.contains(&directory))
 }
 
 /// The environment with which the caller started sudo: that of the farthest sudo among our nearest forebears.
@@ -184,25 +203,53 @@ mod tests {
         assert_eq!(ask(false, 0, &[("SUDO_UID", "me")]), Err(RunAsError::Garbled("SUDO_UID")));
     }
 
-    #[test]
-    fn the_callers_environment_wins_and_sudos_own_is_left_out() {
-        let ours = [
-            ("PATH", "/sbin"),
-            ("SUDO_UID", "1"),
-            ("MAIL", "/var/mail/root"),
-            ("GIVEN", "1"),
-            ("HOME", "/root"),
-        ];
-        let ours = || ours.into_iter().map(|(name, value)| (name.into(), value.into()));
-        let callers = parse_environment(b"PATH=/home/user/bin:/bin\0HOME=/scratch\0=odd\0nothing\0EMPTY=\0");
-        let known = environment(None, Some(callers), ours());
-        let text: Vec<_> =
-            known.iter().map(|(name, value)| format!("{}={}", name.display(), value.display())).collect();
-        assert_eq!(text, ["EMPTY=", "GIVEN=1", "HOME=/scratch", "PATH=/home/user/bin:/bin"]);
+    fn user(name: &str, home: &str) -> User {
+        let root = User::from_uid(Uid::from_raw(0)).unwrap().unwrap();
+        User { name: name.into(), dir: home.into(), shell: format!("/bin/{name}sh").into(), ..root }
+    }
 
-        let root = User::from_uid(Uid::from_raw(0)).unwrap();
-        let unknown = environment(root.as_ref(), None, [("HOME".into(), "/x".into())].into_iter());
-        assert_eq!(unknown.get(OsStr::new("HOME")), Some(&OsString::from("/root")));
-        assert_eq!(unknown.get(OsStr::new("LOGNAME")), Some(&OsString::from("root")));
+    /// The environment as lines, when sudo was started with `callers` and we with `ours`.
+    fn merged(callers: Option<&[u8]>, ours: &[(&str, &str)]) -> Vec<String> {
+        let ours = ours.iter().map(|(name, value)| (name.into(), value.into()));
+        let callers = callers.map(parse_environment);
+        let all = environment(Some(&user("me", "/home/me")), Some(&user("root", "/root")), callers, ours);
+        all.iter().map(|(name, value)| format!("{}={}", name.display(), value.display())).collect()
+    }
+
+    const SUDOS: [(&str, &str); 7] = [
+        ("HOME", "/root"),
+        ("LOGNAME", "root"),
+        ("MAIL", "/var/mail/root"),
+        ("PATH", "/usr/sbin:/usr/bin"),
+        ("SHELL", "/bin/rootsh"),
+        ("SUDO_UID", "1000"),
+        ("USER", "root"),
+    ];
+
+    #[test]
+    fn what_sudo_replaced_comes_back() {
+        let callers = b"PATH=/home/me/bin:/bin\0HOME=/scratch\0SHELL=/bin/fish\0=odd\0nothing\0TOKEN=\0";
+        assert_eq!(
+            merged(Some(callers), &SUDOS),
+            ["HOME=/scratch", "LOGNAME=me", "PATH=/home/me/bin:/bin", "SHELL=/bin/fish", "TOKEN=", "USER=me"]
+        );
+    }
+
+    #[test]
+    fn what_was_given_to_us_on_purpose_wins() {
+        let ours =
+            [SUDOS.as_slice(), &[("HOME", "/given"), ("PATH", "/opt/node/bin:/bin"), ("X", "1")]].concat();
+        assert_eq!(
+            merged(Some(b"PATH=/home/me/bin\0HOME=/scratch\0X=0\0SHELL=/bin/fish"), &ours),
+            ["HOME=/given", "LOGNAME=me", "PATH=/opt/node/bin:/bin", "SHELL=/bin/fish", "USER=me", "X=1"]
+        );
+    }
+
+    #[test]
+    fn an_unknown_caller_gets_what_a_login_gives() {
+        assert_eq!(
+            merged(None, &SUDOS),
+            ["HOME=/home/me", "LOGNAME=me", "PATH=/usr/sbin:/usr/bin", "SHELL=/bin/mesh", "USER=me"]
+        );
     }
 }

@@ -89,10 +89,13 @@ fn version() -> anyhow::Result<Exit> {
     Ok(Exit::Ok)
 }
 
-/// Talk: one message on standard error, on one line.
+/// Talk: one message on standard error.
 fn say(message: &dyn Display) {
-    // Nobody to tell when standard error is closed.
-    let _ = writeln!(io::stderr(), "mcp-monitor: {}", escape(message.to_string().as_bytes()));
+    for (index, line) in message.to_string().lines().enumerate() {
+        let begin = if index == 0 { "mcp-monitor:" } else { "            " };
+        // Nobody to tell when standard error is closed.
+        let _ = writeln!(io::stderr(), "{begin} {}", escape(line.as_bytes()));
+    }
 }
 
 /// What makes any watch impossible and is known before it begins.

@@ -210,7 +210,9 @@ impl Btf {
         loop {
             let head = self.head(*self.types.get(index)?)?;
             match head.kind {
-                KIND_TYPEDEF | KIND_VOLATILE | KIND_CONST | KIND_RESTRICT | KIND_TYPE_TAG if depth < DEPTH_MAX => {
+                KIND_TYPEDEF | KIND_VOLATILE | KIND_CONST | KIND_RESTRICT | KIND_TYPE_TAG
+                    if depth < DEPTH_MAX =>
+                {
                     index = head.size_or_type as usize;
                     depth += 1;
                 }

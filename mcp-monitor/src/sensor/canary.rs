@@ -44,12 +44,16 @@ pub fn fires(tier: Tier, orders: &mut Orders, ring: &mut Ring) -> Result<(), Str
     if seen {
         Ok(())
     } else {
-        Err(format!("its programs attached but did not fire within {} s for an open of our own", PATIENCE.as_secs()))
+        Err(format!(
+            "its programs attached but did not fire within {} s for an open of our own",
+            PATIENCE.as_secs()
+        ))
     }
 }
 
 fn is_open(record: &[u8], program: u32) -> bool {
-    let word = |at: usize| record.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_ne_bytes);
+    let word =
+        |at: usize| record.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_ne_bytes);
     let kind = record.get(4..6).and_then(|bytes| bytes.try_into().ok()).map(u16::from_ne_bytes);
     kind == Some(RecordKind::Open as u16)
         && word(std::mem::offset_of!(RecordHeader, mechanism)) == Some(program)

@@ -20,7 +20,9 @@ pub enum SensorError {
     #[error("the kernel's type information is not understood: {0}; please report the kernel release")]
     BadBtf(String),
     /// A required field is missing.
-    #[error("this kernel ({release}) has no {structure}.{member}, which mcp-monitor needs; please report the kernel release")]
+    #[error(
+        "this kernel ({release}) has no {structure}.{member}, which mcp-monitor needs; please report the kernel release"
+    )]
     MissingField {
         /// `uname -r`.
         release: String,
@@ -30,7 +32,9 @@ pub enum SensorError {
         member: &'static str,
     },
     /// The object speaks another wire.
-    #[error("the kernel programs in this binary do not belong to it (ABI {found:#x}, expected {expected:#x}); rebuild it")]
+    #[error(
+        "the kernel programs in this binary do not belong to it (ABI {found:#x}, expected {expected:#x}); rebuild it"
+    )]
     Abi {
         /// In the object.
         found: u64,
@@ -38,7 +42,9 @@ pub enum SensorError {
         expected: u64,
     },
     /// Loading the object failed.
-    #[error("the kernel programs cannot be loaded: {reason}; `mcp-monitor doctor` tells what this host offers")]
+    #[error(
+        "the kernel programs cannot be loaded: {reason}; `mcp-monitor doctor` tells what this host offers"
+    )]
     Load {
         /// The loader's words.
         reason: String,
@@ -53,7 +59,9 @@ pub enum SensorError {
         reason: String,
     },
     /// No tier works.
-    #[error("no way of observing works on this host{forced}:\n{reasons}\n`mcp-monitor doctor` tells how to repair it")]
+    #[error(
+        "no way of observing works on this host{forced}:\n{reasons}\n`mcp-monitor doctor` tells how to repair it"
+    )]
     NoTier {
         /// ` (only the tier … was tried)` or empty.
         forced: String,
@@ -61,7 +69,9 @@ pub enum SensorError {
         reasons: String,
     },
     /// Another monitor runs.
-    #[error("another mcp-monitor is running (it holds {path}); stop it first: two would watch each other's work twice")]
+    #[error(
+        "another mcp-monitor is running (it holds {path}); stop it first: two would watch each other's work twice"
+    )]
     SecondMonitor {
         /// The lock.
         path: String,

@@ -77,7 +77,10 @@ impl Sensor {
 pub fn start(options: &Options) -> Result<Sensor, SensorError> {
     let (sensor, trial) = attempt(options)?;
     sensor.ok_or_else(|| SensorError::NoTier {
-        forced: options.tier.map(|tier| format!(" (only the tier {} was tried)", tier.name())).unwrap_or_default(),
+        forced: options
+            .tier
+            .map(|tier| format!(" (only the tier {} was tried)", tier.name()))
+            .unwrap_or_default(),
         reasons: reasons(&trial),
     })
 }
@@ -167,10 +170,13 @@ fn reasons(trial: &Trial) -> String {
 }
 
 fn check_abi() -> Result<(), SensorError> {
-    let unreadable = |what: &str| SensorError::Load { reason: format!("the embedded object has no readable {what}") };
+    let unreadable =
+        |what: &str| SensorError::Load { reason: format!("the embedded object has no readable {what}") };
     let file = object::File::parse(OBJECT).map_err(|_| unreadable("ELF header"))?;
-    let symbol =
-        file.symbols().find(|symbol| symbol.name() == Ok(ABI_DIGEST_SYMBOL)).ok_or_else(|| unreadable("ABI digest"))?;
+    let symbol = file
+        .symbols()
+        .find(|symbol| symbol.name() == Ok(ABI_DIGEST_SYMBOL))
+        .ok_or_else(|| unreadable("ABI digest"))?;
     let section = symbol.section_index().and_then(|index| file.section_by_index(index).ok());
     let bytes = section
         .and_then(|section| section.data_range(section.address() + symbol.address(), 8).ok().flatten())
@@ -215,7 +221,8 @@ fn load_object(offsets: &Offsets, btf: &Btf, tier: Tier, options: &Options) -> R
 
 /// As many processes as the host can have at once: the smaller of the two limits.
 fn processes_max() -> u32 {
-    let read = |path: &str| std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<u32>().ok());
+    let read =
+        |path: &str| std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<u32>().ok());
     let pids = read("/proc/sys/kernel/pid_max").unwrap_or(32 * 1024);
     let threads = read("/proc/sys/kernel/threads-max").unwrap_or(pids);
     pids.min(threads).max(1024)
@@ -298,7 +305,10 @@ fn open_cgroup(cgroup: Option<&Path>) -> Result<File, String> {
 /// Where cgroup v2 is mounted, as this process sees it.
 fn unified_cgroup() -> Option<PathBuf> {
     let mounts = procfs::process::Process::myself().ok()?.mountinfo().ok()?;
-    mounts.into_iter().find(|mount| mount.fs_type == "cgroup2" && mount.root == "/").map(|mount| mount.mount_point)
+    mounts
+        .into_iter()
+        .find(|mount| mount.fs_type == "cgroup2" && mount.root == "/")
+        .map(|mount| mount.mount_point)
 }
 
 /// An error with its causes; the verifier's log is cut to its end, where it says what it refused.

@@ -59,14 +59,17 @@ fn failed(what: &'static str) -> impl Fn(aya::maps::MapError) -> SensorError {
 impl Orders {
     pub(super) fn new(ebpf: &mut Ebpf) -> Result<Self, SensorError> {
         let mut take = |name: &'static str| {
-            ebpf.take_map(name)
-                .ok_or_else(|| SensorError::Order { what: name, reason: "the map is not in the object".to_owned() })
+            ebpf.take_map(name).ok_or_else(|| SensorError::Order {
+                what: name,
+                reason: "the map is not in the object".to_owned(),
+            })
         };
         Ok(Self {
             lineage: HashMap::try_from(take("LINEAGE")?).map_err(failed("LINEAGE"))?,
             segments: HashMap::try_from(take("SEGMENTS")?).map_err(failed("SEGMENTS"))?,
             cgroups: HashMap::try_from(take("WATCHED_CGROUPS")?).map_err(failed("WATCHED_CGROUPS"))?,
-            cgroup_count: Array::try_from(take("WATCHED_CGROUP_COUNT")?).map_err(failed("WATCHED_CGROUP_COUNT"))?,
+            cgroup_count: Array::try_from(take("WATCHED_CGROUP_COUNT")?)
+                .map_err(failed("WATCHED_CGROUP_COUNT"))?,
             secret_objects: HashMap::try_from(take("SECRET_OBJECTS")?).map_err(failed("SECRET_OBJECTS"))?,
             secret_names: HashMap::try_from(take("SECRET_NAMES")?).map_err(failed("SECRET_NAMES"))?,
             relief: HashMap::try_from(take("RELIEF")?).map_err(failed("RELIEF"))?,
@@ -81,7 +84,8 @@ impl Orders {
     /// # Errors
     /// When the map refuses.
     pub fn open_segment(&mut self, segment: SegmentId, flags: u32) -> Result<(), SensorError> {
-        let state = SegmentState { parent: 0, tokens: SEGMENT_TOKENS_MAX, refilled_ns: 0, flags, reserved: 0 };
+        let state =
+            SegmentState { parent: 0, tokens: SEGMENT_TOKENS_MAX, refilled_ns: 0, flags, reserved: 0 };
         self.segments.insert(segment.0, state, 0).map_err(failed("open a segment"))
     }
 
