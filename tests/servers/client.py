@@ -27,7 +27,7 @@ from mcp import ClientSession, StdioServerParameters
 from mcp.client.stdio import stdio_client
 
 # A server that is slower than this to start or to answer is broken; generous, for machines under load.
-PATIENCE = 90
+PATIENCE = 240
 
 
 def say(text):

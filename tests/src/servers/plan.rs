@@ -141,7 +141,7 @@ pub(super) const SERVERS: &[Server] = &[
 ];
 
 impl Server {
-    /// The client's plan: the server started and left idle, then started again and kept busy.
+    /// The client's plan: the server started, left idle, then kept busy.
     pub(super) fn plan(&self, world: &World) -> Value {
         let package = format!("{}@{}", self.package, self.version);
         let mut command = match self.launcher {
@@ -152,14 +152,9 @@ impl Server {
         command.extend((self.arguments)(world));
         // The memory server would otherwise keep its memory inside its package.
         let environment = json!({"MEMORY_FILE_PATH": world.path("memory.json")});
-        let one = |name: String, idle: f32, calls: Value| {
-            json!({"name": name, "command": command, "directory": world.home, "idle": idle, "calls": calls,
-                   "environment": environment})
-        };
-        json!({"servers": [
-            one(format!("{} idle", self.name), 2.0, json!([])),
-            one(format!("{} busy", self.name), 0.0, (self.calls)(world)),
-        ]})
+        let server = json!({"name": self.name, "command": command, "directory": world.home, "idle": 2,
+                            "calls": (self.calls)(world), "environment": environment});
+        json!({"servers": [server]})
     }
 }
 

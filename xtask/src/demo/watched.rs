@@ -39,11 +39,11 @@ impl Run<'_> {
         let read = seen.read(stream);
         let status = child.wait().context("cannot wait for the monitor")?;
         read.context("cannot read what the monitor says")?;
+        self.scratch.write("stream.jsonl", &seen.stream)?;
         // It ends as the client did, so anything else is either the client's failure or its own, told on stderr.
         if !status.success() {
             bail!("the watched run did not end well ({status}); what monitor and client said is above");
         }
-        self.scratch.write("stream.jsonl", &seen.stream)?;
         Ok(seen)
     }
 
