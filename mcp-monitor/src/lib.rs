@@ -6,10 +6,6 @@
 pub mod cli;
 pub mod daemon;
 pub mod event;
-pub mod host {
-    //! What the host says.
-    pub mod kernel;
-    pub mod kernel_checks;
-}
+pub mod host;
 pub mod render;
 pub mod sensor;

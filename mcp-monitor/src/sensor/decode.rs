@@ -16,6 +16,7 @@ use crate::event::{
 
 mod body;
 mod path;
+pub(crate) use path::join;
 #[cfg(test)]
 mod tests;
 
