@@ -45,8 +45,11 @@ pub(crate) fn main(arguments: &Arguments) -> Result<ExitCode> {
     setup::for_servers()?;
     network::tools()?;
     if !command::is_root() {
+        if command::find("sudo").is_none() {
+            bail!("a network namespace and the monitor need root: install sudo, or run this as root");
+        }
         eprintln!("demo: the network namespace and the monitor need root, so sudo may ask for your password");
-        command::run(command::as_root("true").env_remove("SUDO_ASKPASS"))?;
+        command::run(&mut command::as_root("true"))?;
     }
 
     let servers = servers::Servers::prepare()?;
@@ -60,7 +63,8 @@ pub(crate) fn main(arguments: &Arguments) -> Result<ExitCode> {
     let plan_file = scratch.write("plan.json", &plan.with_bad_actions().to_string())?;
     println!("demo: {}", plan.told());
     let Some(monitor) = monitor else {
-        servers.client(&scratch.home(), &plan_file)?.status().context("cannot start the MCP client")?;
+        command::run(&mut servers.client(&scratch.home(), &plan_file)?)
+            .context("the client did not get through")?;
         println!("\ndemo: without the monitor nothing was observed: 0 events, 0 findings");
         let arrived = web::requests(&far.log()[arrived_before..]);
         println!("demo: yet the fake private key was read, and the undeclared listener's own log says:");
