@@ -6,6 +6,8 @@
 pub mod cli;
 pub mod daemon;
 pub mod event;
+pub mod expectation;
+pub mod finding;
 pub mod host;
 pub mod render;
 pub mod sensor;

@@ -1,0 +1,172 @@
+//! Rulings on files: secrets, persistence, other processes' files below `/proc`, and what a runtime needs.
+
+use super::{Judge, Ruling, is_certain, plain};
+use crate::{
+    event::{Access, Action, Event, FileObject, Outcome, Rule, Verdict, WorkloadKind},
+    expectation::{
+        catalogue::BelowAgent,
+        lineage::{Image, Phase},
+        secrets::{MatchedBy, SecretMatch},
+    },
+};
+
+/// `s_magic` of procfs.
+const PROC_MAGIC: u64 = 0x9fa0;
+
+impl Judge {
+    pub(super) fn judge_file(&self, event: &Event, image: &Image) -> Ruling {
+        let Some(file) = event.action.file() else { return Ruling::unjudged("no file") };
+        let path = plain(&file.path, event);
+        if let Some(ruling) = self.judge_secret(event, file, &path, image) {
+            return ruling;
+        }
+        if let Some(ruling) = self.judge_persistence(event, file, &path) {
+            return ruling;
+        }
+        if let Some(ruling) = self.judge_process_file(event, file, &path) {
+            return ruling;
+        }
+        if !is_certain(&file.path) {
+            return Ruling::unjudged("the path is not certain");
+        }
+        if event.outcome == Outcome::Started || !is_only_read(&event.action, file.access) {
+            return Ruling::unjudged("no rule is broken");
+        }
+        let homes = self.secrets.homes();
+        if let Some(profile) = self.profiles.reads(image.runtime, &path, homes) {
+            return Ruling::expected(profile.to_owned(), "what the runtime itself needs");
+        }
+        if self.allow_read.is_match(&path, homes) {
+            return Ruling::expected("command-line", "declared to be read");
+        }
+        Ruling::unjudged("no rule is broken")
+    }
+
+    /// Rules on what bears on a secret; `None` when nothing does.
+    fn judge_secret(&self, event: &Event, file: &FileObject, path: &[u8], image: &Image) -> Option<Ruling> {
+        let (deed, secret) = self.deed(event, file, path)?;
+        let entry = self.secrets.catalogue().entry(secret.entry)?;
+        let how = match secret.by {
+            MatchedBy::Path if file.path.unresolved => " (by the name as given, not resolved)",
+            MatchedBy::Path | MatchedBy::Directory => "",
+            MatchedBy::Identity => " (the same file under another name)",
+            MatchedBy::ParentName => " (the same directory by another path)",
+        };
+        let what = format!("{deed} a secret: {}{how}", entry.title);
+        let certain = is_certain(&file.path);
+        let homes = self.secrets.homes();
+        if certain
+            && (self.allow_secret_entries.contains(&secret.entry)
+                || self.allow_secret_paths.is_match(path, homes))
+        {
+            return Some(Ruling::expected("command-line", format!("{what}; declared by name")));
+        }
+        if certain
+            && image.phase == Phase::Launch
+            && let Some(pair) = self.profiles.launch_secret(&image.programs, secret.entry)
+        {
+            return Some(Ruling::expected(pair.to_owned(), format!("{what}; the launcher needs it")));
+        }
+        if event.workload.kind == WorkloadKind::Agent {
+            if certain
+                && let Some(owner) = image.programs.iter().find(|program| entry.owners.contains(program))
+            {
+                let owner = self.programs.name(*owner);
+                return Some(Ruling::expected("owner", format!("{what}; {owner} owns it")));
+            }
+            if entry.agents == BelowAgent::Recorded {
+                return Some(Ruling::unjudged(format!("{what}; agents do that all day")));
+            }
+        }
+        let source = format!("catalogue:{}", entry.id);
+        let ruling = Ruling::broken(Rule::SecretRead, Verdict::Forbidden, source, what);
+        Some(ruling.tried(event.outcome))
+    }
+
+    /// What an event does to a secret, in words, when that counts as a way in.
+    fn deed(&self, event: &Event, file: &FileObject, path: &[u8]) -> Option<(&'static str, SecretMatch)> {
+        let here = || self.secrets.match_file(file, path);
+        let there = || {
+            let target = plain(file.target.as_ref()?, event);
+            let entry = self.secrets.catalogue().match_path(&target, self.secrets.homes())?;
+            Some(SecretMatch { entry, by: MatchedBy::Path })
+        };
+        let no_directory = |secret: &SecretMatch| secret.by != MatchedBy::Directory;
+        if event.outcome == Outcome::Started {
+            return None;
+        }
+        match &event.action {
+            Action::Open(_) => {
+                let Access { read, write, execute, path_only, truncate, .. } = file.access;
+                let used = !path_only && (read || write || execute || truncate);
+                let words = if read || execute || !write { "read" } else { "wrote" };
+                here().filter(|secret| used && no_directory(secret)).map(|secret| (words, secret))
+            }
+            Action::Receive(_) => here().filter(no_directory).map(|secret| ("received", secret)),
+            Action::Map(_) => here().filter(no_directory).map(|secret| ("mapped", secret)),
+            Action::Truncate(_) => here().filter(no_directory).map(|secret| ("cut", secret)),
+            Action::Rename(_) => here()
+                .map(|secret| ("moved", secret))
+                .or_else(|| {
+                    let replaced = self.secrets.match_identity(file.replaced?)?;
+                    Some(("replaced", SecretMatch { entry: replaced, by: MatchedBy::Identity }))
+                })
+                .or_else(|| there().map(|secret| ("replaced", secret))),
+            Action::Link(_) => {
+                here().map(|secret| ("linked", secret)).or_else(|| there().map(|secret| ("replaced", secret)))
+            }
+            _ => None,
+        }
+    }
+
+    fn judge_persistence(&self, event: &Event, file: &FileObject, path: &[u8]) -> Option<Ruling> {
+        let Access { write, create, truncate, path_only, .. } = file.access;
+        let homes = self.secrets.homes();
+        let place = match &event.action {
+            Action::Open(_) if (write || create || truncate) && !path_only => {
+                self.places.persistence(path, homes)
+            }
+            Action::Symlink(_) | Action::Truncate(_) => self.places.persistence(path, homes),
+            Action::Receive(_) if write => self.places.persistence(path, homes),
+            Action::Rename(_) | Action::Link(_) => {
+                self.places.persistence(&plain(file.target.as_ref()?, event), homes)
+            }
+            _ => None,
+        }?;
+        if event.outcome == Outcome::Started {
+            return None;
+        }
+        let what = format!("wrote {}", place.title);
+        if event.workload.kind == WorkloadKind::Agent && place.agents == BelowAgent::Recorded {
+            return Some(Ruling::unjudged(format!("{what}; agents do that all day")));
+        }
+        let source = format!("persistence:{}", place.id);
+        Some(Ruling::broken(Rule::PersistenceWrite, Verdict::Unexpected, source, what).tried(event.outcome))
+    }
+
+    fn judge_process_file(&self, event: &Event, file: &FileObject, path: &[u8]) -> Option<Ruling> {
+        if !matches!(event.action, Action::Open(_) | Action::Receive(_)) || file.access.path_only {
+            return None;
+        }
+        let in_proc =
+            file.filesystem_magic == PROC_MAGIC || file.filesystem_magic == 0 && path.starts_with(b"/proc/");
+        let (target, name) = self.places.process_file(path).filter(|_| in_proc)?;
+        let own = event.process.key.pid.0 == target;
+        if own || self.lineage.descends(crate::event::ProcessId(target), event.process.key) {
+            let source = if is_certain(&file.path) { "default" } else { return None };
+            return Some(Ruling::expected(source, "its own process, or one that it started"));
+        }
+        let name = crate::event::escape(name);
+        let what =
+            format!("opened `{name}` of process {target}, which holds what that process keeps to itself");
+        Some(Ruling::broken(Rule::ProcessSnoop, Verdict::Forbidden, "default", what).tried(event.outcome))
+    }
+}
+
+fn is_only_read(action: &Action, access: Access) -> bool {
+    match action {
+        Action::Open(_) | Action::Receive(_) => !access.write && !access.create && !access.truncate,
+        Action::Map(_) => true,
+        _ => false,
+    }
+}

@@ -1,0 +1,91 @@
+//! Rulings on processes: hidden programs, reaching into others, and what could not be seen.
+
+use super::{Judge, Ruling, plain};
+use crate::{
+    event::{CoverageNote, Event, ExecObject, FileObject, Outcome, Rule, SnoopObject, Verdict, WorkloadKind},
+    expectation::{places::OddPlace, secrets::MatchedBy},
+};
+use mcp_monitor_common::loss::LossCause;
+
+impl Judge {
+    pub(super) fn judge_exec(&self, event: &Event, exec: &ExecObject) -> Ruling {
+        if let Some(what) = self.without_a_file(event, &exec.executable) {
+            return Ruling::broken(Rule::HiddenExec, Verdict::Forbidden, "default", what)
+                .tried(event.outcome);
+        }
+        for (file, what) in [(Some(&exec.executable), "program"), (exec.script.as_ref(), "script")] {
+            let Some(file) = file else { continue };
+            let path = plain(&file.path, event);
+            if let Some(secret) =
+                self.secrets.match_file(file, &path).filter(|secret| secret.by != MatchedBy::Directory)
+                && let Some(entry) = self.secrets.catalogue().entry(secret.entry)
+                && event.workload.kind == WorkloadKind::Server
+            {
+                let source = format!("catalogue:{}", entry.id);
+                let what = format!("ran a secret as {what}: {}", entry.title);
+                return Ruling::broken(Rule::SecretRead, Verdict::Forbidden, source, what)
+                    .tried(event.outcome);
+            }
+            if event.workload.kind == WorkloadKind::Agent {
+                continue;
+            }
+            let place = match self.places.odd_place(&path, self.secrets.homes()) {
+                Some(OddPlace::Temporary) => "a directory for temporary files",
+                Some(OddPlace::Hidden) => "a hidden directory",
+                None => continue,
+            };
+            let what = format!("ran a {what} in {place}");
+            return Ruling::broken(Rule::HiddenExec, Verdict::Unexpected, "default", what)
+                .tried(event.outcome);
+        }
+        Ruling::unjudged("no rule is broken")
+    }
+
+    /// In words why a program has no file, unless a container runtime protects itself that way.
+    fn without_a_file(&self, event: &Event, executable: &FileObject) -> Option<&'static str> {
+        let path = executable.path.bytes.as_slice();
+        let name = path.strip_prefix(b"/").unwrap_or(path);
+        if name.starts_with(b"memfd:") {
+            // Only agents have reason to start containers; the name is the process's own choice.
+            let known = event.workload.kind == WorkloadKind::Agent && self.places.is_known_memory_file(name);
+            return (!known).then_some("ran a program that lies in memory only");
+        }
+        // A mode of 0 means that the mechanism did not tell the number of links either.
+        let deleted = executable.path.deleted || executable.links == 0 && executable.mode != 0;
+        deleted.then_some("ran a program whose file was removed")
+    }
+
+    pub(super) fn judge_snoop(&self, event: &Event, snoop: &SnoopObject) -> Ruling {
+        let key = event.process.key;
+        if snoop.target == key.pid || self.lineage.descends(snoop.target, key) {
+            return Ruling::expected("default", "its own process, or one that it started");
+        }
+        let whose = match self.lineage.instance_of(snoop.target) {
+            Some(instance) if instance == event.workload.instance => {
+                "a process of its own workload that it did not start"
+            }
+            Some(_) => "a process of another workload",
+            None => "a process outside the workload",
+        };
+        let shown = match &snoop.target_executable {
+            Some(executable) => format!("{} ({})", executable.escaped(), snoop.target.0),
+            None => snoop.target.0.to_string(),
+        };
+        let what = format!("reached into {whose}: {shown}");
+        let ruling = Ruling::broken(Rule::ProcessSnoop, Verdict::Forbidden, "default", what);
+        if event.outcome == Outcome::Started {
+            Ruling { rule: None, ..ruling }
+        } else {
+            ruling.tried(event.outcome)
+        }
+    }
+}
+
+pub(super) fn judge_coverage(note: &CoverageNote) -> Ruling {
+    let Some(cause) = LossCause::ALL.into_iter().find(|cause| cause.name() == note.cause) else {
+        return Ruling::unjudged("a limit of what can be seen");
+    };
+    let what = format!("{} ({} lost, {})", note.what, note.count, note.cause);
+    let rule = if cause == LossCause::LineageInsert { Rule::LineageEscape } else { Rule::CoverageLoss };
+    Ruling::broken(rule, Verdict::Unexpected, "default", what)
+}

@@ -1,0 +1,215 @@
+//! What the judge remembers of processes: which programs they are, which phase they are in, whom they descend
+//! from. Told by forks, execs and exits in the order in which they happened.
+//!
+//! The launch phase goes one way: it begins with the instance's first process, lasts while only shells and one
+//! launcher run, and ends for a process and all its children with the first program that is neither. What a
+//! launcher starts by a shell (a package's install script, a server) is past it.
+
+use std::{collections::HashMap, sync::Arc};
+
+use super::{
+    glob::{Homes, normalise},
+    profile::{ProfileIndex, Profiles},
+    program::{ProgramIndex, ProgramKind, Programs},
+};
+use crate::event::{Action, Bytes, Event, Process, ProcessId, ProcessKey};
+
+/// Processes that are remembered: `PID_MAX_LIMIT` of the kernel.
+const PROCESSES_MAX: usize = 4 * 1024 * 1024;
+/// Forebears that are remembered of each process.
+const FOREBEARS_MAX: usize = 64;
+
+/// How far a process is from the server's own work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Nothing but shells so far.
+    Start,
+    /// A launcher is at work.
+    Launch,
+    /// The server, or anything that is no launcher.
+    Serve,
+}
+
+/// What is remembered of a process.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// The process and which of its programs.
+    pub key: ProcessKey,
+    /// Which phase.
+    pub phase: Phase,
+    /// Which known programs it is.
+    pub programs: Arc<[ProgramIndex]>,
+    /// Its runtime.
+    pub runtime: Option<ProfileIndex>,
+    /// Its instance.
+    pub instance: Arc<str>,
+    forebears: Arc<[ProcessKey]>,
+    script: Option<Bytes>,
+    passes_script_on: bool,
+}
+
+/// The processes of all instances.
+#[derive(Debug, Default)]
+pub struct Lineage {
+    images: HashMap<ProcessId, Image>,
+    members: HashMap<Arc<str>, usize>,
+    refused: u64,
+}
+
+impl Lineage {
+    /// Processes that could not be remembered.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    /// The image that did `event`, remembered from now on.
+    pub fn image(&mut self, event: &Event, programs: &Programs, profiles: &Profiles, homes: &Homes) -> Image {
+        let (process, key) = (&event.process, event.process.key);
+        let known = self.images.get(&key.pid).filter(|image| image.key.start == key.start);
+        if let Some(known) = known
+            && known.key.exec_id == key.exec_id
+        {
+            return known.clone();
+        }
+        let before = known.cloned().or_else(|| self.nearest_forebear(process));
+        let image = next_image(process, &event.workload.instance, before.as_ref(), programs, profiles, homes);
+        self.remember(image.clone());
+        image
+    }
+
+    fn nearest_forebear(&self, process: &Process) -> Option<Image> {
+        let (position, image) =
+            process.ancestors.iter().take(FOREBEARS_MAX).enumerate().find_map(|(position, (key, _))| {
+                self.images
+                    .get(&key.pid)
+                    .filter(|image| image.key.start == key.start)
+                    .map(|image| (position, image))
+            })?;
+        let mut image = image.clone();
+        // Programs in between were not seen; what they were is unknown.
+        if position > 0 {
+            image.phase = Phase::Serve;
+        }
+        image.forebears = with(&image.key, &image.forebears);
+        image.script = None;
+        image.passes_script_on = false;
+        Some(image)
+    }
+
+    fn remember(&mut self, image: Image) {
+        if self.images.len() >= PROCESSES_MAX && !self.images.contains_key(&image.key.pid) {
+            self.refused += 1;
+            return;
+        }
+        *self.members.entry(Arc::clone(&image.instance)).or_default() += 1;
+        if let Some(old) = self.images.insert(image.key.pid, image) {
+            self.leave(&old.instance);
+        }
+    }
+
+    fn leave(&mut self, instance: &Arc<str>) -> bool {
+        let Some(count) = self.members.get_mut(instance) else { return false };
+        *count = count.saturating_sub(1);
+        let last = *count == 0;
+        if last {
+            self.members.remove(instance);
+        }
+        last
+    }
+
+    /// Keeps up with what happened. To be called after the event was judged. Returns the instance that has no
+    /// process left.
+    pub fn note_change(&mut self, event: &Event) -> Option<Arc<str>> {
+        let key = event.process.key;
+        match &event.action {
+            Action::Fork(child) => {
+                let mut image =
+                    self.images.get(&key.pid).filter(|image| image.key.start == key.start)?.clone();
+                image.forebears = with(&image.key, &image.forebears);
+                image.key = *child;
+                self.remember(image);
+                None
+            }
+            Action::Exit(_) => {
+                let ended = self.images.get(&key.pid).is_some_and(|image| image.key.start == key.start);
+                let image = if ended { self.images.remove(&key.pid)? } else { return None };
+                self.leave(&image.instance).then_some(image.instance)
+            }
+            _ => None,
+        }
+    }
+
+    /// `target` descends from `process`, as far as was seen.
+    #[must_use]
+    pub fn descends(&self, target: ProcessId, process: ProcessKey) -> bool {
+        self.images.get(&target).is_some_and(|image| {
+            image
+                .forebears
+                .iter()
+                .any(|forebear| forebear.pid == process.pid && forebear.start == process.start)
+        })
+    }
+
+    /// The instance that `process` belongs to.
+    #[must_use]
+    pub fn instance_of(&self, process: ProcessId) -> Option<&str> {
+        self.images.get(&process).map(|image| image.instance.as_ref())
+    }
+}
+
+fn with(first: &ProcessKey, rest: &[ProcessKey]) -> Arc<[ProcessKey]> {
+    std::iter::once(first).chain(rest).take(FOREBEARS_MAX).copied().collect()
+}
+
+/// What a process is after an exec, or when it is seen for the first time.
+fn next_image(
+    process: &Process,
+    instance: &str,
+    before: Option<&Image>,
+    programs: &Programs,
+    profiles: &Profiles,
+    homes: &Homes,
+) -> Image {
+    let given = process
+        .script
+        .as_ref()
+        .map(|script| Bytes::new(&normalise(script.as_slice(), process.working_directory.as_slice())));
+    // `#!/usr/bin/env node`: the script was resolved when env was executed; the next program is given it by name.
+    let carried = before.filter(|image| image.passes_script_on).and_then(|image| image.script.clone());
+    let script = carried.or(given);
+    let executable = process.executable.as_slice();
+    let found = programs.identify(executable, script.as_ref().map(Bytes::as_slice), homes);
+    let kind = programs.kind(&found);
+    let phase = match before {
+        // Labelled while it ran: nobody saw how it came to be.
+        None if process.bootstrap || !process.ancestors.is_empty() => Phase::Serve,
+        None => next_phase(Phase::Start, kind),
+        Some(before) => next_phase(before.phase, kind),
+    };
+    Image {
+        key: process.key,
+        phase,
+        runtime: profiles.runtime(executable),
+        instance: match before {
+            Some(before) if before.instance.as_ref() == instance => Arc::clone(&before.instance),
+            _ => instance.into(),
+        },
+        forebears: before.map_or_else(
+            || process.ancestors.iter().map(|(key, _)| *key).take(FOREBEARS_MAX).collect(),
+            |before| Arc::clone(&before.forebears),
+        ),
+        passes_script_on: executable.rsplit(|&byte| byte == b'/').next() == Some(b"env")
+            || (kind == ProgramKind::Shell && script.is_some() && executable.ends_with(b"/coreutils")),
+        programs: found.into(),
+        script,
+    }
+}
+
+const fn next_phase(before: Phase, kind: ProgramKind) -> Phase {
+    match (before, kind) {
+        (Phase::Start, ProgramKind::Shell) => Phase::Start,
+        (Phase::Start | Phase::Launch, ProgramKind::Launcher) => Phase::Launch,
+        _ => Phase::Serve,
+    }
+}

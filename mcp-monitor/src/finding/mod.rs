@@ -1,0 +1,11 @@
+//! What a person or SIEM is told: judged events that broke a rule, told once and counted.
+//!
+//! [`rules`] says what each rule means and how bad it is, [`ledger`] puts events together into findings, and
+//! [`message`] writes the sentence for the analyst.
+
+pub mod ledger;
+pub mod message;
+pub mod rules;
+
+pub use ledger::{Ledger, Noted};
+pub use rules::{RuleBook, RuleText};
