@@ -1,8 +1,9 @@
 //! Internet addresses: out of `sockaddr` and `sock`, always as 16 bytes with IPv4 mapped into IPv6.
 
-use aya_ebpf::helpers;
-
-use crate::{kernel, kernel::Address};
+use crate::{
+    kernel,
+    kernel::{Address, Plain},
+};
 
 pub(crate) const AF_UNIX: u16 = 1;
 pub(crate) const AF_INET: u16 = 2;
@@ -31,11 +32,10 @@ pub(crate) enum Memory {
 }
 
 #[inline(always)]
-fn read<T: Copy + Default>(from: Address, memory: Memory) -> T {
+fn read<T: Plain>(from: Address, memory: Memory) -> T {
     match memory {
         Memory::Kernel => kernel::read(from),
-        // SAFETY: the helper checks the address.
-        Memory::User => unsafe { helpers::bpf_probe_read_user(from.cast::<T>()) }.unwrap_or_default(),
+        Memory::User => kernel::read_user(from),
     }
 }
 

@@ -64,79 +64,98 @@ pub fn lineage_exec(context: RawTracePointContext) -> i32 {
 #[inline(always)]
 fn executed(process: &Process, task: Address, bprm: Address) -> Option<()> {
     let mut writer = Writer::<ExecBody>::new(process, RecordKind::Exec)?;
-    let file = kernel::pointer(bprm, &kernel::BPRM_FILE);
-    let inode = kernel::pointer(file, &kernel::FILE_INODE);
-
-    let mut body = ExecBody {
-        executable: identity::of_inode(inode),
-        stdin: descriptor::describe(0),
-        stdout: descriptor::describe(1),
-        mode: u32::from(kernel::get::<u16>(inode, &kernel::INODE_MODE)),
-        links: kernel::get::<u32>(inode, &kernel::INODE_LINKS),
-        filesystem_magic: identity::filesystem_magic(inode),
-        lineage_flags: process.flags,
-        ..ExecBody::default()
-    };
-    who(&mut body, task);
-    // In the order of their worth, since the tail may fill up.
-    body.path = path::walk_path(&mut writer, kernel::at(file, &kernel::FILE_PATH));
-
-    let mm = kernel::pointer(task, &kernel::TASK_MM);
-    let start = kernel::get::<u64>(mm, &kernel::MM_ARG_START);
-    let bytes = kernel::get::<u64>(mm, &kernel::MM_ARG_END).wrapping_sub(start);
-    body.arguments_bytes = if bytes > 0xffff_ffff { 0xffff_ffff } else { bytes as u32 };
-    body.arguments = writer.user_bytes(start as Address, bytes);
-
-    let filename = kernel::pointer(bprm, &kernel::BPRM_FILENAME);
-    let interp = kernel::pointer(bprm, &kernel::BPRM_INTERP);
-    body.given_name = writer.kernel_text(filename);
-    if interp != filename {
-        body.interpreter_name = writer.kernel_text(interp);
+    let body = writer.body();
+    // SAFETY: the body lies in the slot that the writer owns, 8-aligned; every field is written below.
+    unsafe {
+        fill_file(body, process, bprm);
+        fill_identity(body, task);
+        fill_namespaces(body, task);
+        fill_texts(&mut writer, body, task, bprm);
     }
-    body.working_directory =
-        path::walk_path(&mut writer, kernel::at(kernel::pointer(task, &kernel::TASK_FS), &kernel::FS_PWD));
-    body.cgroup_path = cgroup_path(&mut writer, task);
-    let signal = kernel::pointer(task, &kernel::TASK_SIGNAL);
-    let tty = kernel::pointer(signal, &kernel::SIGNAL_TTY);
-    if !tty.is_null() {
-        body.tty = writer.kernel_text(kernel::at(tty, &kernel::TTY_NAME));
-    }
-    writer.set(body);
     writer.send(process, RecordKind::Exec, mechanism::LINEAGE_EXEC, 0, Weight::Vital);
     Some(())
 }
 
-/// Users, audit session, parent, namespaces.
+/// The program's file and the standard descriptors.
 #[inline(always)]
-fn who(body: &mut ExecBody, task: Address) {
-    let cred = kernel::pointer(task, &kernel::TASK_CRED);
-    body.uid = kernel::get::<u32>(cred, &kernel::CRED_UID);
-    body.gid = kernel::get::<u32>(cred, &kernel::CRED_GID);
-    body.euid = kernel::get::<u32>(cred, &kernel::CRED_EUID);
-    let known = kernel::has(&kernel::TASK_LOGIN_UID);
-    body.login_uid = if known { kernel::get::<u32>(task, &kernel::TASK_LOGIN_UID) } else { u32::MAX };
-    let known = kernel::has(&kernel::TASK_SESSION_ID);
-    body.session_id = if known { kernel::get::<u32>(task, &kernel::TASK_SESSION_ID) } else { u32::MAX };
+unsafe fn fill_file(body: *mut ExecBody, process: &Process, bprm: Address) {
+    let inode = kernel::pointer(kernel::pointer(bprm, &kernel::BPRM_FILE), &kernel::FILE_INODE);
+    // SAFETY: the caller's promise.
+    unsafe {
+        (*body).executable = identity::of_inode(inode);
+        (*body).mode = u32::from(kernel::get::<u16>(inode, &kernel::INODE_MODE));
+        (*body).links = kernel::get::<u32>(inode, &kernel::INODE_LINKS);
+        (*body).filesystem_magic = identity::filesystem_magic(inode);
+        (*body).lineage_flags = process.flags;
+        (*body).stdin = descriptor::describe(0);
+        (*body).stdout = descriptor::describe(1);
+    }
+}
 
+/// Users, audit session, parent.
+#[inline(always)]
+unsafe fn fill_identity(body: *mut ExecBody, task: Address) {
+    let cred = kernel::pointer(task, &kernel::TASK_CRED);
     let parent = kernel::pointer(task, &kernel::TASK_REAL_PARENT);
     let leader = kernel::pointer(parent, &kernel::TASK_GROUP_LEADER);
-    body.parent_tgid = kernel::get::<u32>(parent, &kernel::TASK_TGID);
-    body.parent_start_boottime_ns = kernel::get::<u64>(leader, &kernel::TASK_START_BOOTTIME);
+    let has_login = kernel::has(&kernel::TASK_LOGIN_UID);
+    let has_session = kernel::has(&kernel::TASK_SESSION_ID);
+    // SAFETY: the caller's promise.
+    unsafe {
+        (*body).uid = kernel::get::<u32>(cred, &kernel::CRED_UID);
+        (*body).gid = kernel::get::<u32>(cred, &kernel::CRED_GID);
+        (*body).euid = kernel::get::<u32>(cred, &kernel::CRED_EUID);
+        (*body).login_uid = if has_login { kernel::get::<u32>(task, &kernel::TASK_LOGIN_UID) } else { u32::MAX };
+        (*body).session_id = if has_session { kernel::get::<u32>(task, &kernel::TASK_SESSION_ID) } else { u32::MAX };
+        (*body).parent_tgid = kernel::get::<u32>(parent, &kernel::TASK_TGID);
+        (*body).parent_start_boottime_ns = kernel::get::<u64>(leader, &kernel::TASK_START_BOOTTIME);
+    }
+}
 
+/// Namespaces, the process id inside, and the cgroup's id.
+#[inline(always)]
+unsafe fn fill_namespaces(body: *mut ExecBody, task: Address) {
     let nsproxy = kernel::pointer(task, &kernel::TASK_NSPROXY);
-    body.mount_namespace =
-        kernel::get::<u32>(kernel::pointer(nsproxy, &kernel::NSPROXY_MOUNT), &kernel::MOUNT_NAMESPACE_NUMBER);
-    body.net_namespace = kernel::get::<u32>(kernel::pointer(nsproxy, &kernel::NSPROXY_NET), &kernel::NET_NAMESPACE_NUMBER);
-
     let pid = kernel::pointer(task, &kernel::TASK_THREAD_PID);
     let level = kernel::get::<u32>(pid, &kernel::PID_LEVEL) & 0x1f;
     // `struct upid { int nr; struct pid_namespace *ns; }`, include/linux/pid.h.
     let number = kernel::at(pid, &kernel::PID_NUMBERS).wrapping_add(level as usize * 16);
-    body.namespace_pid = kernel::get::<u32>(number, &kernel::UPID_NUMBER);
-    body.pid_namespace =
-        kernel::get::<u32>(kernel::pointer(number, &kernel::UPID_NAMESPACE), &kernel::PID_NAMESPACE_NUMBER);
-    // SAFETY: no argument.
-    body.cgroup_id = unsafe { helpers::bpf_get_current_cgroup_id() };
+    // SAFETY: the caller's promise; the helper takes no argument.
+    unsafe {
+        (*body).mount_namespace =
+            kernel::get::<u32>(kernel::pointer(nsproxy, &kernel::NSPROXY_MOUNT), &kernel::MOUNT_NAMESPACE_NUMBER);
+        (*body).net_namespace =
+            kernel::get::<u32>(kernel::pointer(nsproxy, &kernel::NSPROXY_NET), &kernel::NET_NAMESPACE_NUMBER);
+        (*body).namespace_pid = kernel::get::<u32>(number, &kernel::UPID_NUMBER);
+        (*body).pid_namespace =
+            kernel::get::<u32>(kernel::pointer(number, &kernel::UPID_NAMESPACE), &kernel::PID_NAMESPACE_NUMBER);
+        (*body).cgroup_id = helpers::bpf_get_current_cgroup_id();
+    }
+}
+
+/// Paths, arguments and names, in the order of their worth, since the tail may fill up.
+#[inline(always)]
+unsafe fn fill_texts(writer: &mut Writer<ExecBody>, body: *mut ExecBody, task: Address, bprm: Address) {
+    let file = kernel::pointer(bprm, &kernel::BPRM_FILE);
+    let mm = kernel::pointer(task, &kernel::TASK_MM);
+    let start = kernel::get::<u64>(mm, &kernel::MM_ARG_START);
+    let bytes = kernel::get::<u64>(mm, &kernel::MM_ARG_END).wrapping_sub(start);
+    let filename = kernel::pointer(bprm, &kernel::BPRM_FILENAME);
+    let interp = kernel::pointer(bprm, &kernel::BPRM_INTERP);
+    let directory = kernel::at(kernel::pointer(task, &kernel::TASK_FS), &kernel::FS_PWD);
+    let tty = kernel::pointer(kernel::pointer(task, &kernel::TASK_SIGNAL), &kernel::SIGNAL_TTY);
+    // SAFETY: the caller's promise.
+    unsafe {
+        (*body).path = path::walk_path(writer, kernel::at(file, &kernel::FILE_PATH));
+        (*body).arguments_bytes = if bytes > 0xffff_ffff { 0xffff_ffff } else { bytes as u32 };
+        (*body).arguments = writer.user_bytes(start as Address, bytes);
+        (*body).given_name = writer.kernel_text(filename);
+        (*body).interpreter_name = if interp == filename { Slice::default() } else { writer.kernel_text(interp) };
+        (*body).working_directory = path::walk_path(writer, directory);
+        (*body).cgroup_path = cgroup_path(writer, task);
+        (*body).tty =
+            if tty.is_null() { Slice::default() } else { writer.kernel_text(kernel::at(tty, &kernel::TTY_NAME)) };
+    }
 }
 
 /// The cgroup v2 path; on a host that uses v1 only, the path in the hierarchy of the `pids` controller.

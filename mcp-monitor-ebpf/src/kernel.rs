@@ -1,12 +1,10 @@
 //! Reading kernel structures: every look-up goes through [`get`], with offsets that user space patched into
 //! `.rodata` from the running kernel's BTF. What cannot be read is zero.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::{Global, helpers};
-use mcp_monitor_common::{
-    digest::ABI_DIGEST as DIGEST,
-    kernel_fields,
-    kernel_fields::ABSENT,
-};
+use mcp_monitor_common::{digest::ABI_DIGEST as DIGEST, kernel_fields, kernel_fields::ABSENT};
 
 /// An address in the kernel. Only ever read through [`get`].
 pub(crate) type Address = *const u8;
@@ -47,26 +45,55 @@ pub(crate) fn has(field: &Global<u32>) -> bool {
     field.load() != ABSENT
 }
 
-/// The member's address; null when base is null or the field is absent.
+/// The member's address; null when the field is absent. Of a null base it is a small number, which cannot be read.
 #[inline(always)]
 pub(crate) fn at(base: Address, field: &Global<u32>) -> Address {
     let offset = field.load();
-    if base.is_null() || offset == ABSENT {
+    if offset == ABSENT {
         return core::ptr::null();
     }
     base.wrapping_add(offset as usize)
 }
 
 /// Reads a value at an address; zero when that fails.
+///
+/// Without a branch on the helper's result: a branch at each of dozens of reads multiplies the states that the
+/// verifier walks through.
 #[inline(always)]
-pub(crate) fn read<T: Copy + Default>(address: Address) -> T {
-    // SAFETY: bpf_probe_read_kernel checks the address itself and fails on a bad one.
-    unsafe { helpers::bpf_probe_read_kernel(address.cast::<T>()) }.unwrap_or_default()
+pub(crate) fn read<T: Plain>(address: Address) -> T {
+    let mut value = MaybeUninit::<T>::uninit();
+    // SAFETY: the helper checks the address, and fills the value with zeros when it cannot be read
+    // (kernel/trace/bpf_trace.c, bpf_probe_read_kernel_common). `Plain` types are valid for every bit pattern.
+    unsafe {
+        helpers::generated::bpf_probe_read_kernel(value.as_mut_ptr().cast(), size_of::<T>() as u32, address.cast());
+        value.assume_init()
+    }
 }
+
+/// Reads a value of user memory; zero when that fails.
+#[inline(always)]
+pub(crate) fn read_user<T: Plain>(address: Address) -> T {
+    let mut value = MaybeUninit::<T>::uninit();
+    // SAFETY: as in `read`.
+    unsafe {
+        helpers::generated::bpf_probe_read_user(value.as_mut_ptr().cast(), size_of::<T>() as u32, address.cast());
+        value.assume_init()
+    }
+}
+
+/// Integers and arrays of them: valid for every bit pattern.
+pub(crate) trait Plain: Copy + Default {}
+impl Plain for u8 {}
+impl Plain for u16 {}
+impl Plain for u32 {}
+impl Plain for i32 {}
+impl Plain for u64 {}
+impl Plain for [u8; 16] {}
+impl Plain for [u32; 4] {}
 
 /// Reads a member; zero when the kernel lacks it or reading fails.
 #[inline(always)]
-pub(crate) fn get<T: Copy + Default>(base: Address, field: &Global<u32>) -> T {
+pub(crate) fn get<T: Plain>(base: Address, field: &Global<u32>) -> T {
     let offset = field.load();
     if offset == ABSENT {
         return T::default();

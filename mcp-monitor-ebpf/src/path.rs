@@ -45,8 +45,7 @@ pub(crate) fn given<B: Copy + Default>(writer: &mut Writer<B>, text: Address, di
     if given.length_bytes == 0 {
         return PathSlice { bytes: given, flags: PATH_AS_GIVEN | PATH_UNREADABLE, components: 0 };
     }
-    // SAFETY: reads one byte of user memory through the helper.
-    let first: u8 = unsafe { helpers::bpf_probe_read_user(text) }.unwrap_or_default();
+    let first: u8 = kernel::read_user(text);
     let mut slice = PathSlice { bytes: given, flags: PATH_AS_GIVEN, components: 0 };
     if first != b'/' && !directory.is_null() {
         let base = walk_path(writer, directory);

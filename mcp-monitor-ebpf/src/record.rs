@@ -113,6 +113,14 @@ impl<B: Copy + Default> Writer<B> {
         unsafe { ptr::write((&raw mut (*self.slot).buffer).cast::<u8>().add(HEADER).cast::<B>(), body) };
     }
 
+    /// The body in place, for one that is too large to be put together on a stack of 512 bytes. It holds what an
+    /// earlier record left: every field must be written.
+    #[inline(always)]
+    pub(crate) fn body(&mut self) -> *mut B {
+        // SAFETY: as above.
+        unsafe { (&raw mut (*self.slot).buffer).cast::<u8>().add(HEADER).cast::<B>() }
+    }
+
     /// Where the next byte of the tail goes. The mask is what the verifier needs to see.
     #[inline(always)]
     fn next(&self) -> *mut u8 {

@@ -3,7 +3,7 @@
 //! Weaker than the security hooks, and said so in coverage: names of changes are as given, a sibling thread may swap
 //! a descriptor before the exit. x86-64, with 32-bit calls of 64-bit processes counted in.
 
-use aya_ebpf::{helpers, macros::raw_tracepoint, programs::RawTracePointContext};
+use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use mcp_monitor_common::{
     mechanism::SYSCALL_EXIT,
     record::{
@@ -239,9 +239,8 @@ fn exits(process: &Process, at: Address, result: i64) -> Option<()> {
             return sent(process, registers.argument(0) as u32, registers.argument(4) as Address);
         }
         Call::SendMessage if result >= 0 => {
-            // SAFETY: reads msg_name, the first member of struct user_msghdr, through the helper.
-            let name: u64 =
-                unsafe { helpers::bpf_probe_read_user(registers.argument(1) as *const u64) }.unwrap_or_default();
+            // msg_name is the first member of struct user_msghdr.
+            let name: u64 = kernel::read_user(registers.argument(1) as Address);
             return sent(process, registers.argument(0) as u32, name as Address);
         }
         Call::Socket if result >= 0 => {
@@ -319,17 +318,14 @@ fn changed(process: &Process, registers: &Registers, kind: RecordKind, arguments
 fn received(process: &Process, registers: &Registers) -> Option<()> {
     let message = registers.argument(1) as Address;
     // struct user_msghdr (include/linux/socket.h): msg_control at 32, msg_controllen at 40.
-    // SAFETY: reads go through the helper.
-    let control: u64 = unsafe { helpers::bpf_probe_read_user(message.wrapping_add(32).cast()) }.unwrap_or_default();
-    // SAFETY: as above.
-    let length: u64 = unsafe { helpers::bpf_probe_read_user(message.wrapping_add(40).cast()) }.unwrap_or_default();
+    let control: u64 = kernel::read_user(message.wrapping_add(32));
+    let length: u64 = kernel::read_user(message.wrapping_add(40));
     if control == 0 || length < 20 {
         return None;
     }
     let control = control as Address;
     // struct cmsghdr: length, level, type, then the descriptors.
-    // SAFETY: as above.
-    let header: [u32; 4] = unsafe { helpers::bpf_probe_read_user(control.cast()) }.unwrap_or_default();
+    let header: [u32; 4] = kernel::read_user(control);
     if header[2] != SOL_SOCKET || header[3] != SCM_RIGHTS {
         return None;
     }
@@ -339,9 +335,7 @@ fn received(process: &Process, registers: &Registers) -> Option<()> {
         if at >= descriptors {
             break;
         }
-        // SAFETY: as above.
-        let descriptor: u32 = unsafe { helpers::bpf_probe_read_user(control.wrapping_add(16 + at as usize * 4).cast()) }
-            .unwrap_or(u32::MAX);
+        let descriptor: u32 = kernel::read_user(control.wrapping_add(16 + at as usize * 4));
         let file = descriptor::file(descriptor);
         if !file.is_null() {
             let how = Use {

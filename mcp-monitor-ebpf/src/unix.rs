@@ -82,8 +82,7 @@ pub(crate) fn given(process: &Process, sock: Address, sockaddr: Address, kind: R
     };
     // An abstract name begins with a NUL: the text after it is taken, and flagged.
     let name = sockaddr.wrapping_add(2);
-    // SAFETY: reads a byte of user memory through the helper.
-    let first: u8 = unsafe { aya_ebpf::helpers::bpf_probe_read_user(name) }.unwrap_or_default();
+    let first: u8 = kernel::read_user(name);
     if first == 0 {
         body.flags |= NETWORK_UNIX_ABSTRACT;
         body.unix_name = writer.user_text(name.wrapping_add(1));
