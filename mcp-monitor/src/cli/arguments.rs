@@ -4,7 +4,7 @@ use crate::{
     daemon::{Declared, Roots, Settings},
     event::{Finding, Rule, Severity},
     render::{
-        Format, Origin, Stream,
+        Format, Origin, Stream, StreamError,
         stream::{Colour, Destination},
     },
 };
@@ -147,12 +147,12 @@ pub(super) struct StreamOptions {
 
 impl StreamOptions {
     /// Opens the stream. The tier stands for nothing until the sensor has chosen one.
-    pub(super) fn open(&self) -> anyhow::Result<Stream> {
+    pub(super) fn open(&self) -> Result<Stream, StreamError> {
         let destination = match &self.output_file {
-            Some(path) => Destination::file(path)
-                .map_err(|error| anyhow::anyhow!("--output-file {}: {error}", path.display()))?,
-            None => Destination::standard_output()?,
+            Some(path) => Destination::file(path),
+            None => Destination::standard_output(),
         };
+        let destination = destination.map_err(StreamError::Other)?;
         let format = self.output.map_or_else(|| destination.natural_format(), Format::from);
         let origin = Origin::of_this_host(Tier::Tracepoint);
         Ok(Stream::new(origin, format, destination, self.color.into(), self.quiet))

@@ -187,7 +187,7 @@ impl<'a> Report<'a> {
             };
             writeln!(text, "  {style}{:<4}{style:#}  {:<20} {in_use}", row.state, row.observation)?;
             for refused in &row.refused {
-                let why = shown(refused.why);
+                let why = shown(refused.why.trim_end_matches(": ").trim_end());
                 writeln!(
                     text,
                     "        {dim}{:<20} refused: {} ({}): {why}{dim:#}",
@@ -260,7 +260,7 @@ fn observation_row(trial: &Trial, observation: Observation) -> ObservationRow<'_
     let programs = || trial.programs.iter().filter(|program| serves(program, observation));
     let in_use: Vec<_> = programs()
         .filter(|program| program.state == ProgramState::Attached)
-        .filter(|program| trial.tier.is_none_or(|tier| is_of(program, tier)))
+        .filter(|program| trial.tier == Some(program.tier))
         .map(|program| program.name)
         .collect();
     let refused: Vec<_> = programs()
@@ -281,10 +281,8 @@ fn observation_row(trial: &Trial, observation: Observation) -> ObservationRow<'_
     if in_use.is_empty() && trial.tier.is_some() {
         not_seen.insert(0, "anything of this");
     }
-    let refused_in_use = programs().any(|program| {
-        matches!(program.state, ProgramState::Refused(_))
-            && trial.tier.is_some_and(|tier| is_of(program, tier))
-    });
+    let refused_in_use = programs()
+        .any(|program| matches!(program.state, ProgramState::Refused(_)) && trial.tier == Some(program.tier));
     let core = PROGRAMS.iter().any(|program| program.observation == observation && program.core);
     let state = match (in_use.is_empty(), trial.tier) {
         (true, None) if core => State::Fail,
@@ -302,12 +300,6 @@ fn serves(program: &ProgramTrial, observation: Observation) -> bool {
     program.observation == observation
         || (program.name == PROGRAMS[SYSCALL_EXIT as usize].name
             && [Accept, Change, Egress, Map, Receive, Snoop, Unix].contains(&observation))
-}
-
-/// True when `tier` uses the program.
-fn is_of(trial: &ProgramTrial, tier: Tier) -> bool {
-    trial.tier == tier
-        || PROGRAMS.iter().any(|program| program.name == trial.name && program.tiers.contains(&tier))
 }
 
 #[cfg(test)]

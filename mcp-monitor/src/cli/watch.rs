@@ -141,3 +141,30 @@ async fn supervise(
     }
     result
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{identity::RunAs, spawn::hold};
+    use nix::sys::signal::raise;
+
+    #[test]
+    fn a_signal_goes_on_to_the_command_and_its_end_is_told() {
+        let words = ["sleep", "60"].map(OsString::from);
+        let held = hold(&words, &RunAs::Unchanged).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let signals = Signals::new().unwrap();
+            let (phase, mut phases) = watch::channel(Phase::Running);
+            held.gate.release();
+            let daemon = async move {
+                raise(Signal::SIGTERM).unwrap();
+                phases.changed().await.unwrap();
+                phases.borrow().clone()
+            };
+            let (told, result) = tokio::join!(daemon, supervise(held.ended, &held.handle, signals, phase));
+            assert_eq!(told, Phase::CommandEnded("command ended by signal 15".into()));
+            assert_eq!(result.unwrap().signal(), Some(15));
+        });
+    }
+}
