@@ -20,8 +20,14 @@ pub enum LossCause {
 
 impl LossCause {
     /// Every cause, in the order of its value.
-    pub const ALL: [Self; 6] =
-        [Self::RingFull, Self::Reserve, Self::Tokens, Self::Scratch, Self::LineageInsert, Self::SegmentInsert];
+    pub const ALL: [Self; 6] = [
+        Self::RingFull,
+        Self::Reserve,
+        Self::Tokens,
+        Self::Scratch,
+        Self::LineageInsert,
+        Self::SegmentInsert,
+    ];
 
     /// The word for people, JSON and metrics.
     #[must_use]

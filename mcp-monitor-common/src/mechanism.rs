@@ -211,9 +211,15 @@ pub const fn blind_spots(tier: Tier) -> &'static [(Observation, &'static str)] {
         ],
         Tier::Tracepoint => &[
             (Observation::Open, "io_uring opens into direct descriptors"),
-            (Observation::Open, "a sibling thread that swaps the descriptor between open and system call exit"),
+            (
+                Observation::Open,
+                "a sibling thread that swaps the descriptor between open and system call exit",
+            ),
             (Observation::Exec, "identity of a script (its name is known as it was given)"),
-            (Observation::Change, "identity of what was renamed, linked, removed or changed (names as given)"),
+            (
+                Observation::Change,
+                "identity of what was renamed, linked, removed or changed (names as given)",
+            ),
             (Observation::Change, "changes made through io_uring"),
             (Observation::Receive, "descriptors received through io_uring"),
             (Observation::Egress, "raw sockets"),

@@ -110,7 +110,9 @@ impl RecordKind {
             | Self::Chmod
             | Self::Receive
             | Self::Map => size_of::<FileBody>(),
-            Self::Connect | Self::Send | Self::Accept | Self::Listen | Self::Close => size_of::<NetworkBody>(),
+            Self::Connect | Self::Send | Self::Accept | Self::Listen | Self::Close => {
+                size_of::<NetworkBody>()
+            }
             Self::Dns => size_of::<DnsBody>(),
             Self::Snoop => size_of::<SnoopBody>(),
             Self::Blind => size_of::<BlindBody>(),

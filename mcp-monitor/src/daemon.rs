@@ -1,12 +1,35 @@
 //! The wiring: the only place that knows every stage from the kernel to the reader.
+//!
+//! Records go up: ring → decode → attribute → judge → ledger → stream ([`pipeline`]). Orders go down: labels
+//! ([`lineages`]), the published secrets ([`marks`]). What was counted instead of sent or lost comes in by polling
+//! ([`counts`]). One thread does all of it; when it is too slow the ring fills, and that is counted.
+
+mod counts;
+mod lineages;
+mod marks;
+mod pipeline;
 
 use crate::{
+    expectation::JudgeError,
     render::{Stream, StreamError, Summary},
-    sensor::SensorError,
+    sensor::{self, SensorError},
 };
 use mcp_monitor_common::mechanism::Tier;
-use std::path::PathBuf;
-use tokio::sync::watch;
+use pipeline::Pipeline;
+use std::{path::PathBuf, time::Duration};
+use tokio::{
+    sync::watch,
+    time::{MissedTickBehavior, interval},
+};
+
+/// Bulk records ask for no attention: the ring is looked at this often.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// Losses, ended lineages, and what waited too long.
+const TICK_EVERY: Duration = Duration::from_millis(500);
+/// Repeats that the kernel counted.
+const RELIEF_EVERY: Duration = Duration::from_secs(2);
+/// Secrets that came, went or were replaced.
+const SCAN_EVERY: Duration = Duration::from_secs(10);
 
 /// What to watch and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +66,8 @@ pub struct Roots {
     pub pids: Vec<u32>,
     /// cgroups, with all that runs in them.
     pub cgroups: Vec<PathBuf>,
+    /// Home directories beside those of the host's users, e.g. the `HOME` that the command gets.
+    pub homes: Vec<PathBuf>,
 }
 
 /// How far the watch is. What ends it is the reason that the summary shows.
@@ -84,6 +109,9 @@ pub enum DaemonError {
     /// The sensor did not start or failed.
     #[error(transparent)]
     Sensor(#[from] SensorError),
+    /// What the command line declares or the data files say is wrong.
+    #[error(transparent)]
+    Judge(#[from] JudgeError),
     /// Anything else.
     #[error("{0}")]
     Other(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -91,14 +119,63 @@ pub enum DaemonError {
 
 /// Watches until `phase` says so. `ready` is called once everything is attached and labelled; it is dropped
 /// uncalled when that fails.
-#[allow(clippy::unused_async, reason = "the stages that are waited for come with the sensor")]
 pub async fn run(
     settings: Settings,
     stream: &mut Stream,
     ready: impl FnOnce(),
-    phase: watch::Receiver<Phase>,
+    mut phase: watch::Receiver<Phase>,
 ) -> Result<Report, DaemonError> {
-    let _ = (settings, stream, phase);
-    drop(ready);
-    Err(DaemonError::Other("the stages are not wired yet".into()))
+    let options =
+        sensor::Options { tier: settings.tier, relief: settings.relief, ring_bytes: settings.ring_bytes };
+    // Wrong declarations are told before anything is attached.
+    let mut judge = pipeline::judge(&settings)?;
+    marks::first_scan(&mut judge);
+    let sensor = sensor::start(&options)?;
+    stream.origin_mut().tier = sensor.tier;
+    let readiness = sensor.ring.readiness()?;
+    let mut pipeline = Pipeline::new(sensor, judge, stream)?;
+    pipeline.watch_roots(&settings.roots)?;
+    ready();
+
+    let mut look = steady(LOOK_EVERY);
+    let mut tick = steady(TICK_EVERY);
+    let mut relief = steady(RELIEF_EVERY);
+    let mut scan = steady(SCAN_EVERY);
+    let mut end = None;
+    let stream_error = loop {
+        tokio::select! {
+            () = readiness.wait() => {}
+            _ = look.tick() => {}
+            _ = tick.tick() => pipeline.tick(),
+            _ = relief.tick() => pipeline.flush_relief(),
+            _ = scan.tick() => pipeline.rescan(),
+            changed = phase.changed() => match changed {
+                Err(_) => break None,
+                Ok(()) => match phase.borrow_and_update().clone() {
+                    Phase::Running => {}
+                    Phase::CommandEnded(reason) => end = Some(reason),
+                    Phase::Stop(reason) => {
+                        end = Some(reason);
+                        break None;
+                    }
+                },
+            },
+        }
+        pipeline.drain();
+        if let Some(error) = pipeline.stream_error() {
+            break Some(error);
+        }
+        if end.is_some() && pipeline.lineages_ended() {
+            break None;
+        }
+    };
+    let (summary, late_error) = pipeline.finish(end.unwrap_or_else(|| "ended".to_owned()));
+    Ok(Report { summary, stream_error: stream_error.or(late_error) })
+}
+
+/// A clock that skips what it missed: late is late.
+fn steady(period: Duration) -> tokio::time::Interval {
+    let mut clock = interval(period);
+    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    clock
 }

@@ -93,7 +93,7 @@ impl From<&DaemonError> for Exit {
             DaemonError::Unsupported(_) => Self::Unsupported,
             DaemonError::AlreadyRunning(_) => Self::AlreadyRunning,
             DaemonError::Sensor(error) => Self::from(error),
-            DaemonError::Other(_) => Self::Failed,
+            DaemonError::Judge(_) | DaemonError::Other(_) => Self::Failed,
         }
     }
 }
@@ -101,13 +101,12 @@ impl From<&DaemonError> for Exit {
 impl From<&SensorError> for Exit {
     fn from(error: &SensorError) -> Self {
         match error {
-            SensorError::NotPermitted { .. } | SensorError::Lock { .. } => Self::NotPermitted,
+            SensorError::NotPermitted { .. } => Self::NotPermitted,
             SensorError::NoBtf { .. }
             | SensorError::BadBtf(_)
             | SensorError::MissingField { .. }
             | SensorError::Load { .. }
             | SensorError::NoTier { .. } => Self::Unsupported,
-            SensorError::SecondMonitor { .. } => Self::AlreadyRunning,
             SensorError::Abi { .. } | SensorError::Order { .. } => Self::Failed,
         }
     }

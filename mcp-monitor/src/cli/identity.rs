@@ -35,6 +35,17 @@ pub struct Identity {
     pub environment: BTreeMap<OsString, OsString>,
 }
 
+impl RunAs {
+    /// The `HOME` that COMMAND gets.
+    pub fn home(&self) -> Option<PathBuf> {
+        match self {
+            Self::Unchanged => env::var_os("HOME"),
+            Self::User(identity) => identity.environment.get(OsStr::new("HOME")).cloned(),
+        }
+        .map(PathBuf::from)
+    }
+}
+
 /// Why it is not known who COMMAND should run as.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum RunAsError {

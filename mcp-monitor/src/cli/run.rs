@@ -45,7 +45,7 @@ impl Run {
         if self.pid.is_empty() && self.cgroup.is_empty() {
             super::say(&"nothing to watch was named: give --pid or --cgroup. Ctrl-C ends");
         }
-        let roots = Roots { command: None, pids: self.pid.clone(), cgroups: self.cgroup.clone() };
+        let roots = Roots { pids: self.pid.clone(), cgroups: self.cgroup.clone(), ..Roots::default() };
         let settings = self.monitor.settings(roots);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let result = runtime.block_on(async {

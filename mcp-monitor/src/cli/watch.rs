@@ -60,7 +60,8 @@ impl Watch {
                 return Ok(Exit::from(&error));
             }
         };
-        let roots = Roots { command: Some((held.pid, self.command.clone())), ..Roots::default() };
+        let homes = run_as.home().into_iter().collect();
+        let roots = Roots { command: Some((held.pid, self.command.clone())), homes, ..Roots::default() };
         let settings = self.monitor.settings(roots);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (report, ended) = runtime.block_on(async {

@@ -4,10 +4,15 @@ use std::time::{Duration, Instant};
 
 use mcp_monitor_common::{
     mechanism::{self, Tier},
-    record::{RecordHeader, RecordKind},
+    record::RecordKind,
 };
 
-use super::{orders::Label, orders::Orders, ring::Ring};
+use super::{
+    decode::decode,
+    orders::{Label, Orders},
+    ring::Ring,
+    sequence::SequenceTracker,
+};
 use crate::event::{ProcessId, SegmentId};
 
 /// The segment that our own process is in while it proves the hook.
@@ -19,7 +24,12 @@ const PATIENCE: Duration = Duration::from_secs(3);
 ///
 /// # Errors
 /// In words, when none came.
-pub fn fires(tier: Tier, orders: &mut Orders, ring: &mut Ring) -> Result<(), String> {
+pub fn fires(
+    tier: Tier,
+    orders: &mut Orders,
+    ring: &mut Ring,
+    sequences: &mut SequenceTracker,
+) -> Result<(), String> {
     let program = match tier {
         Tier::Lsm => mechanism::LSM_FILE_OPEN,
         Tier::Probe => mechanism::PROBE_FILE_OPEN,
@@ -33,14 +43,17 @@ pub fn fires(tier: Tier, orders: &mut Orders, ring: &mut Ring) -> Result<(), Str
     while !seen && Instant::now() < deadline {
         // /proc/self/comm is always there and never a secret.
         let _ = std::fs::File::open("/proc/self/comm");
-        ring.drain(usize::MAX, |record| seen |= is_open(record, program));
+        ring.drain(usize::MAX, |record| {
+            note(record, sequences);
+            seen |= is_open(record, program);
+        });
         if !seen {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
     orders.unlabel(ourselves);
     // What our own threads did meanwhile is nobody's event.
-    ring.drain(usize::MAX, |_| {});
+    ring.drain(usize::MAX, |record| note(record, sequences));
     if seen {
         Ok(())
     } else {
@@ -52,9 +65,14 @@ pub fn fires(tier: Tier, orders: &mut Orders, ring: &mut Ring) -> Result<(), Str
 }
 
 fn is_open(record: &[u8], program: u32) -> bool {
-    let word =
-        |at: usize| record.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_ne_bytes);
-    let kind = record.get(4..6).and_then(|bytes| bytes.try_into().ok()).map(u16::from_ne_bytes);
-    kind == Some(RecordKind::Open as u16)
-        && word(std::mem::offset_of!(RecordHeader, mechanism)) == Some(program)
+    decode(record).is_ok_and(|record| {
+        record.header.kind == RecordKind::Open as u16 && record.header.mechanism == program
+    })
+}
+
+/// The canary's records count in their lanes, too.
+fn note(record: &[u8], sequences: &mut SequenceTracker) {
+    if let Ok(record) = decode(record) {
+        sequences.observe(record.header.lane, record.header.sequence);
+    }
 }

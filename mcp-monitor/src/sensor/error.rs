@@ -68,22 +68,6 @@ pub enum SensorError {
         /// One line per tier.
         reasons: String,
     },
-    /// Another monitor runs.
-    #[error(
-        "another mcp-monitor is running (it holds {path}); stop it first: two would watch each other's work twice"
-    )]
-    SecondMonitor {
-        /// The lock.
-        path: String,
-    },
-    /// The lock cannot be made.
-    #[error("cannot take the lock {path}: {source}")]
-    Lock {
-        /// The lock.
-        path: String,
-        /// Why.
-        source: std::io::Error,
-    },
     /// A map operation failed.
     #[error("an order to the kernel programs failed ({what}): {reason}")]
     Order {

@@ -25,6 +25,7 @@ use super::{
     offsets::Offsets,
     orders::Orders,
     ring::Ring,
+    sequence::SequenceTracker,
     trial::{ProgramState, ProgramTrial, Trial},
 };
 
@@ -58,6 +59,8 @@ pub struct Sensor {
     pub orders: Orders,
     /// Where records come in.
     pub ring: Ring,
+    /// Sequences seen so far, the canary's included.
+    pub sequences: SequenceTracker,
     /// Holds programs and links.
     ebpf: Ebpf,
 }
@@ -115,12 +118,13 @@ fn attempt(options: &Options) -> Result<(Option<Sensor>, Trial), SensorError> {
         }
         let mut orders = Orders::new(&mut ebpf)?;
         let mut ring = Ring::new(&mut ebpf)?;
-        if let Err(silent) = canary::fires(tier, &mut orders, &mut ring) {
+        let mut sequences = SequenceTracker::default();
+        if let Err(silent) = canary::fires(tier, &mut orders, &mut ring, &mut sequences) {
             refuse_core(&mut trial, tier, &silent);
             continue;
         }
         trial.tier = Some(tier);
-        let sensor = Sensor { trial: trial.clone(), tier, orders, ring, ebpf };
+        let sensor = Sensor { trial: trial.clone(), tier, orders, ring, sequences, ebpf };
         return Ok((Some(sensor), trial));
     }
     Ok((None, trial))

@@ -116,6 +116,12 @@ impl Orders {
         self.lineage.get(&process.0, 0).ok()
     }
 
+    /// True while any process is labelled.
+    #[must_use]
+    pub fn has_labels(&self) -> bool {
+        self.lineage.keys().next().is_some()
+    }
+
     /// Takes a label away.
     pub fn unlabel(&mut self, process: ProcessId) {
         // Already gone is what was wanted.
@@ -155,10 +161,9 @@ impl Orders {
         let _ = self.secret_objects.remove(&FileIdentity { generation: 0, ..object });
     }
 
-    /// Repeats counted under a key since its first occurrence was sent; `None` when the key is not known.
-    #[must_use]
-    pub fn relief_count(&self, key: &ReliefKey) -> Option<u64> {
-        self.relief.get(key, 0).ok()
+    /// Repeats counted under each key since its first occurrence was sent.
+    pub fn repeats(&self) -> Vec<(ReliefKey, u64)> {
+        self.relief.iter().flatten().collect()
     }
 
     /// Forgets a key: the next occurrence will be sent.

@@ -1,0 +1,373 @@
+//! The stages in their order: a record is decoded, attributed, judged, put together with others into findings, and
+//! written. Everything that cannot be done with a record is counted.
+
+use std::sync::Arc;
+
+use mcp_monitor_common::mechanism::blind_spots;
+
+use super::{
+    DaemonError, Roots, Settings,
+    counts::{Losses, Repeats},
+    lineages::Lineages,
+    marks::Marks,
+};
+use crate::{
+    event::{CoverageNote, Event, SegmentId, Workload, WorkloadKind},
+    expectation::{Egress, Judge, JudgeConfig},
+    finding::ledger::{Ledger, Noted},
+    host::{attribute::Attributor, clock::Clock, sockets, users::Users},
+    render::{Stream, StreamError, Summary, summary},
+    sensor::{Sensor, canary::CANARY_SEGMENT, decode::decode, health, trial::ProgramState},
+};
+
+/// Records taken in one go, so that signals and clocks get their turn in a flood.
+const BATCH: usize = 8192;
+
+/// A judge for what the command line declares and this host has.
+pub(super) fn judge(settings: &Settings) -> Result<Judge, DaemonError> {
+    let allow_egress = settings
+        .declared
+        .egress
+        .iter()
+        .map(|text| {
+            text.parse::<Egress>()
+                .map_err(|error| DaemonError::Usage(format!("--allow-egress {text}: {error}")))
+        })
+        .collect::<Result<_, _>>()?;
+    let mut homes: Vec<_> = Users::default().all().into_iter().map(|user| user.home.clone()).collect();
+    homes.extend(settings.roots.homes.iter().cloned());
+    let config = JudgeConfig {
+        homes,
+        resolvers: sockets::resolvers(),
+        hosts: std::fs::read_to_string("/etc/hosts").unwrap_or_default(),
+        allow_egress,
+        allow_read: settings.declared.read.clone(),
+        allow_secrets: settings.declared.secrets.clone(),
+    };
+    Judge::new(config).map_err(|error| match error {
+        crate::expectation::JudgeError::UnknownSecret(..)
+        | crate::expectation::JudgeError::RelativePath(_) => DaemonError::Usage(error.to_string()),
+        error => DaemonError::Judge(error),
+    })
+}
+
+/// See the module.
+pub(super) struct Pipeline<'stream> {
+    sensor: Sensor,
+    stages: Stages<'stream>,
+    lineages: Lineages,
+    marks: Marks,
+    losses: Losses,
+    lost: Vec<summary::Loss>,
+    next_segment: u64,
+    command: Option<SegmentId>,
+}
+
+/// What a record passes on its way.
+struct Stages<'stream> {
+    attributor: Attributor,
+    judge: Judge,
+    ledger: Ledger,
+    tally: summary::Tally,
+    stream: &'stream mut Stream,
+    repeats: Repeats,
+    workloads: Vec<(SegmentId, Arc<Workload>)>,
+    undecoded: u64,
+    error: Option<StreamError>,
+}
+
+impl<'stream> Pipeline<'stream> {
+    pub(super) fn new(
+        sensor: Sensor,
+        judge: Judge,
+        stream: &'stream mut Stream,
+    ) -> Result<Self, DaemonError> {
+        let ledger = Ledger::new(judge.severities(), judge.techniques())
+            .map_err(|error| DaemonError::Judge(error.into()))?;
+        let stages = Stages {
+            attributor: Attributor::default(),
+            judge,
+            ledger,
+            tally: summary::Tally::new(Clock::now()),
+            stream,
+            repeats: Repeats::default(),
+            workloads: Vec::new(),
+            undecoded: 0,
+            error: None,
+        };
+        let mut pipeline = Self {
+            sensor,
+            stages,
+            lineages: Lineages::default(),
+            marks: Marks::default(),
+            losses: Losses::default(),
+            lost: Vec::new(),
+            next_segment: 1,
+            command: None,
+        };
+        pipeline.marks.publish(&pipeline.stages.judge, &mut pipeline.sensor.orders);
+        Ok(pipeline)
+    }
+
+    /// Labels what is to be watched.
+    pub(super) fn watch_roots(&mut self, roots: &Roots) -> Result<(), DaemonError> {
+        if let Some((pid, arguments)) = &roots.command {
+            let name =
+                arguments.first().map_or_else(String::new, |program| program.to_string_lossy().into_owned());
+            let what =
+                arguments.iter().map(|argument| argument.to_string_lossy()).collect::<Vec<_>>().join("\0");
+            let segment = self.open(workload(&name, &what));
+            self.command = Some(segment);
+            Lineages::command(&mut self.sensor.orders, *pid, segment)?;
+        }
+        for &pid in &roots.pids {
+            let name = format!("pid {pid}");
+            let segment = self.open(workload(&name, &name));
+            self.note_started_before(segment);
+            self.lineages.process(&mut self.sensor.orders, pid, segment)?;
+        }
+        for path in &roots.cgroups {
+            let name = path.display().to_string();
+            let segment = self.open(workload(&name, &name));
+            self.note_started_before(segment);
+            self.lineages.cgroup(&mut self.sensor.orders, path, segment)?;
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, workload: Workload) -> SegmentId {
+        let segment = SegmentId(self.next_segment);
+        self.next_segment += 1;
+        let workload = Arc::new(workload);
+        self.stages.attributor.assign(segment, Arc::clone(&workload));
+        for &(observation, what) in blind_spots(self.sensor.tier) {
+            self.stages.blind(&workload, format!("{}: {what}", observation.name()));
+        }
+        for row in &self.sensor.trial.programs {
+            if let (true, ProgramState::Refused(why)) = (row.tier == self.sensor.tier, &row.state) {
+                self.stages.blind(
+                    &workload,
+                    format!("{}: {} is not in use: {why}", row.observation.name(), row.name),
+                );
+            }
+        }
+        self.stages.workloads.push((segment, workload));
+        segment
+    }
+
+    fn note_started_before(&mut self, segment: SegmentId) {
+        if let Some(workload) = self.stages.attributor.workload(segment) {
+            let note = CoverageNote {
+                cause: "started-before",
+                what: "what it did, opened and connected to before the watch began".to_owned(),
+                count: 1,
+            };
+            self.stages.tally.note(&workload.name, &note);
+        }
+    }
+
+    /// Takes in what waits in the ring.
+    pub(super) fn drain(&mut self) {
+        loop {
+            let Self { sensor, stages, .. } = self;
+            let Sensor { ring, sequences, .. } = sensor;
+            let count = ring.drain(BATCH, |bytes| stages.record(bytes, sequences));
+            self.marks.publish(&self.stages.judge, &mut self.sensor.orders);
+            if count < BATCH {
+                break;
+            }
+        }
+        self.stages.flush();
+    }
+
+    /// Losses, what waited too long, and processes that entered a cgroup.
+    pub(super) fn tick(&mut self) {
+        self.stages.attributor.tick(Clock::now());
+        self.collect_losses();
+        self.marks.poll(&mut self.stages.judge);
+        self.marks.publish(&self.stages.judge, &mut self.sensor.orders);
+        if self.lineages.has_cgroups() {
+            self.lineages.label_all(&mut self.sensor.orders);
+        }
+    }
+
+    /// Repeats that the kernel counted become events with a count.
+    pub(super) fn flush_relief(&mut self) {
+        // What is in the ring came before: templates first, then counts.
+        self.drain();
+        let now = Clock::now();
+        for (key, count) in self.stages.repeats.collect(&mut self.sensor.orders) {
+            if let Some(event) = self.stages.attributor.flush_relief(&key, count, now) {
+                self.stages.event(event);
+            }
+        }
+    }
+
+    /// Looks for secrets again.
+    pub(super) fn rescan(&mut self) {
+        self.marks.rescan(&self.stages.judge);
+    }
+
+    /// Why the stream can take no more.
+    pub(super) fn stream_error(&mut self) -> Option<StreamError> {
+        self.stages.error.take()
+    }
+
+    /// True when the watched command and all its descendants have ended.
+    pub(super) fn lineages_ended(&self) -> bool {
+        !self.lineages.any() && self.command.is_some() && !self.sensor.orders.has_labels()
+    }
+
+    /// Takes in the rest and counts it all up.
+    pub(super) fn finish(mut self, end: String) -> (Summary, Option<StreamError>) {
+        self.drain();
+        self.flush_relief();
+        self.collect_losses();
+        for (name, misses) in health::recursion_misses(self.sensor.ebpf()) {
+            let what = format!(
+                "{name}: runs that the kernel skipped since the program was already running on the CPU"
+            );
+            self.lose("skipped-run", None, &what, misses);
+        }
+        if self.stages.undecoded > 0 {
+            let count = self.stages.undecoded;
+            self.lose("undecoded", None, "records that could not be understood", count);
+        }
+        let counts = self.stages.attributor.counts();
+        if counts.unassigned > 0 {
+            self.lose("unassigned", None, "events of segments that belong to no workload", counts.unassigned);
+        }
+        if counts.relief_unplaced > 0 {
+            self.lose(
+                "relief",
+                None,
+                "counted repeats whose first occurrence is not known",
+                counts.relief_unplaced,
+            );
+        }
+        self.unexplained_gaps();
+        let Self { stages, lost, .. } = self;
+        let findings = stages.ledger.findings().cloned().collect();
+        let summary = stages.tally.finish(Clock::now(), findings, lost, end);
+        let error = stages.error.or_else(|| stages.stream.summary(&summary).err());
+        let error = error.or_else(|| stages.stream.flush().err());
+        (summary, error)
+    }
+
+    /// Sequences tell of every attempt; what the kernel side counted as lost explains them.
+    fn unexplained_gaps(&mut self) {
+        use mcp_monitor_common::loss::LossCause::{Reserve, RingFull, Tokens};
+        let counted: u64 = self
+            .sensor
+            .orders
+            .losses()
+            .iter()
+            .filter(|loss| matches!(loss.cause, RingFull | Reserve | Tokens))
+            .map(|loss| loss.count)
+            .sum();
+        let missing = self.sensor.sequences.missing();
+        if missing > counted {
+            self.lose(
+                "sequence-gap",
+                None,
+                "records missing from a sequence without a counted cause",
+                missing - counted,
+            );
+        }
+    }
+
+    fn collect_losses(&mut self) {
+        let fresh = self.losses.collect(&self.sensor.orders);
+        if fresh.iter().any(|loss| loss.cause == mcp_monitor_common::loss::LossCause::LineageInsert) {
+            self.lineages.label_all(&mut self.sensor.orders);
+        }
+        for loss in fresh {
+            if loss.segment == Some(CANARY_SEGMENT) {
+                continue;
+            }
+            let kind = mcp_monitor_common::record::RecordKind::from_value(loss.kind)
+                .map_or_else(|| "records".to_owned(), |kind| format!("{kind:?} records").to_lowercase());
+            let workload = loss.segment.and_then(|segment| self.stages.attributor.workload(segment));
+            self.lose(loss.cause.name(), workload, &kind, loss.count);
+        }
+    }
+
+    /// Charges a loss to its workload, or to all of them when it is the host's.
+    fn lose(&mut self, cause: &'static str, workload: Option<Arc<Workload>>, what: &str, count: u64) {
+        let known = self.lost.iter_mut().find(|known| {
+            known.cause == cause && known.workload.as_ref() == workload.as_ref().map(|of| &of.name)
+        });
+        match known {
+            Some(known) => known.count += count,
+            None => self.lost.push(summary::Loss {
+                cause,
+                workload: workload.as_ref().map(|of| of.name.clone()),
+                count,
+            }),
+        }
+        let concerned = match workload {
+            Some(workload) => vec![workload],
+            None => self.stages.workloads.iter().map(|(_, workload)| Arc::clone(workload)).collect(),
+        };
+        for workload in concerned {
+            let note = CoverageNote { cause, what: what.to_owned(), count };
+            let event = self.stages.attributor.note(workload, note, Clock::now());
+            self.stages.event(event);
+        }
+    }
+}
+
+impl Stages<'_> {
+    fn record(&mut self, bytes: &[u8], sequences: &mut crate::sensor::sequence::SequenceTracker) {
+        let Ok(record) = decode(bytes) else {
+            self.undecoded += 1;
+            return;
+        };
+        sequences.observe(record.header.lane, record.header.sequence);
+        if record.segment() == CANARY_SEGMENT {
+            return;
+        }
+        if let Some(event) = self.attributor.attribute(record) {
+            self.event(event);
+        }
+    }
+
+    fn event(&mut self, mut event: Event) {
+        self.judge.judge(&mut event);
+        self.repeats.note(&event);
+        self.tally.event(&event);
+        let written = self.stream.event(&event);
+        let told = match self.ledger.note(&event) {
+            Noted::Nothing => Ok(()),
+            Noted::New(finding) => self.stream.finding(finding, false),
+            Noted::Repeated(finding) => self.stream.finding(finding, true),
+        };
+        if self.error.is_none() {
+            self.error = written.err().or(told.err());
+        }
+    }
+
+    fn blind(&mut self, workload: &Workload, what: String) {
+        self.tally.note(&workload.name, &CoverageNote { cause: "weaker-mechanism", what, count: 1 });
+    }
+
+    fn flush(&mut self) {
+        if let Err(error) = self.stream.flush()
+            && self.error.is_none()
+        {
+            self.error = Some(error);
+        }
+    }
+}
+
+/// A workload that a person named on the command line: a server until an inventory says otherwise. `what` makes
+/// its id, which is the same for every run.
+fn workload(name: &str, what: &str) -> Workload {
+    let id = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, what.as_bytes());
+    Workload {
+        id: id.to_string(),
+        instance: uuid::Uuid::now_v7().to_string(),
+        kind: WorkloadKind::Server,
+        name: name.rsplit('/').next().unwrap_or(name).to_owned(),
+    }
+}
