@@ -557,6 +557,8 @@ pub struct Process {
     pub mount_namespace: u32,
     /// Pid namespace.
     pub pid_namespace: u32,
+    /// The process id inside its own pid namespace; 0 when unknown.
+    pub namespace_pid: u32,
     /// Net namespace.
     pub net_namespace: u32,
     /// Nearest first: processes of the lineage that this one descends from, as the kernel saw them fork.

@@ -140,6 +140,7 @@ impl ProcessTable {
             cgroup: record.cgroup,
             mount_namespace: object.mount_namespace,
             pid_namespace: object.pid_namespace,
+            namespace_pid: record.namespace_pid,
             net_namespace: object.net_namespace,
             ancestors: previous.map(|previous| previous.ancestors.clone()).unwrap_or_default(),
             bootstrap,
@@ -314,7 +315,7 @@ fn child_of(parent: &Process, key: ProcessKey) -> Process {
     {
         ancestors.push(first.clone());
     }
-    Process { key, ancestors, ..parent.clone() }
+    Process { key, ancestors, namespace_pid: 0, ..parent.clone() }
 }
 
 #[cfg(test)]

@@ -70,6 +70,7 @@ pub(super) fn process() -> Process {
         container: Some("c0ffee".into()),
         mount_namespace: 4_026_531_841,
         pid_namespace: 4_026_531_836,
+        namespace_pid: 0,
         net_namespace: 4_026_531_840,
         ancestors: vec![(key(4700), "/usr/bin/npx".into()), (key(4600), Bytes::default())],
         ..Process::default()

@@ -53,7 +53,14 @@ impl Judge {
         match &network.remote {
             Endpoint::Internet(address, port) => {
                 let address = fold(*address);
-                let named = self.names.lookup(&image.instance, event.process.key.pid, event.boot_ns, address);
+                let mut named =
+                    self.names.lookup(&image.instance, event.process.key.pid, event.boot_ns, address);
+                if named.names.is_empty()
+                    && let Some(name) = &network.name
+                {
+                    // An earlier stage knows more, and believes no one else than this one does.
+                    named = Named { names: vec![name.clone()], confidence: network.name_confidence };
+                }
                 let mut ruling = self.judge_address(event, network, (address, *port), &named, image);
                 if closed {
                     // The connection was found when it was made.
@@ -139,6 +146,7 @@ impl Judge {
         let enough = match named.confidence {
             // The host's file gives an address several names that all mean the same machine.
             NameConfidence::Host => sources.iter().any(Option::is_some),
+            NameConfidence::SharedAddress if sources.len() < 2 => false,
             _ => !sources.is_empty() && sources.iter().all(Option::is_some),
         };
         sources.into_iter().flatten().next().filter(|_| enough).map(str::to_owned)

@@ -2,7 +2,7 @@
 
 use super::{Judge, Ruling, is_certain, plain};
 use crate::{
-    event::{Access, Action, Event, FileObject, Outcome, Rule, Verdict, WorkloadKind},
+    event::{Access, Action, Event, FileObject, Outcome, Process, Rule, Verdict, WorkloadKind},
     expectation::{
         catalogue::BelowAgent,
         lineage::{Image, Phase},
@@ -151,7 +151,8 @@ impl Judge {
         let in_proc =
             file.filesystem_magic == PROC_MAGIC || file.filesystem_magic == 0 && path.starts_with(b"/proc/");
         let (target, name) = self.places.process_file(path).filter(|_| in_proc)?;
-        let own = event.process.key.pid.0 == target;
+        let Process { key, namespace_pid, .. } = *event.process;
+        let own = target == key.pid.0 || target != 0 && target == namespace_pid;
         if own || self.lineage.descends(crate::event::ProcessId(target), event.process.key) {
             let source = if is_certain(&file.path) { "default" } else { return None };
             return Some(Ruling::expected(source, "its own process, or one that it started"));

@@ -668,3 +668,14 @@ fn cost() {
         println!("{path}: {:?} each", start.elapsed() / rounds);
     }
 }
+
+#[test]
+fn numbers_in_a_pid_namespace_are_its_own() {
+    let mut play = Play::plain();
+    let inside = Process { namespace_pid: 3, ..server() };
+    let environ = |pid: u32| {
+        Action::Open(FileObject { filesystem_magic: 0x9fa0, ..file(&format!("/proc/{pid}/environ")) })
+    };
+    assert_eq!(play.rule(&inside, environ(3)), None);
+    assert_eq!(play.rule(&inside, environ(4)), Some(Rule::ProcessSnoop));
+}
