@@ -4,15 +4,16 @@
 //! Events of a segment that no workload was assigned to are held, bounded in number and time, until
 //! [`Attributor::assign`] releases them; what is given up is counted. Every queue and table here is bounded.
 
-use std::{collections::VecDeque, net::IpAddr, sync::Arc};
+use std::{collections::VecDeque, sync::Arc};
 
 use mcp_monitor_common::{
     map::ReliefKey,
     mechanism::PROGRAMS,
-    record::{HEADER_BOOTSTRAP, HEADER_DENIED, HEADER_RELIEVED, RESULT_PERMITTED, RecordKind},
+    record::{HEADER_BOOTSTRAP, HEADER_RELIEVED, RecordKind},
 };
 
 use super::{
+    action::{file_action, network_action, outcome, remote_address},
     clock::Clock,
     dns,
     identifier::Identifiers,
@@ -26,10 +27,10 @@ use super::{
 };
 use crate::{
     event::{
-        Action, BootNs, CoverageNote, Decision, DnsObject, Endpoint, Event, NetworkObject, Outcome, Process,
-        ProcessId, ProcessKey, SegmentId, SnoopObject, Verdict, Workload, WorkloadKind,
+        Action, BootNs, CoverageNote, Decision, DnsObject, Event, Outcome, Process, ProcessId, ProcessKey,
+        SegmentId, SnoopObject, Verdict, Workload, WorkloadKind,
     },
-    sensor::decode::{FileRecord, NetworkRecord, Record, RecordBody, SnoopRecord},
+    sensor::decode::{Record, RecordBody, SnoopRecord},
 };
 
 /// Events that wait for their workload.
@@ -379,51 +380,6 @@ impl Attributor {
             self.unassigned += 1;
         }
         self.held.push_back(event);
-    }
-}
-
-fn remote_address(network: &NetworkObject) -> Option<IpAddr> {
-    match network.remote {
-        Endpoint::Internet(address, _) => Some(address),
-        _ => None,
-    }
-}
-
-fn file_action(kind: RecordKind, file: FileRecord) -> Option<(Action, i32)> {
-    let action = match kind {
-        RecordKind::Open => Action::Open,
-        RecordKind::Rename => Action::Rename,
-        RecordKind::Link => Action::Link,
-        RecordKind::Symlink => Action::Symlink,
-        RecordKind::Unlink => Action::Unlink,
-        RecordKind::Truncate => Action::Truncate,
-        RecordKind::Chmod => Action::Chmod,
-        RecordKind::Receive => Action::Receive,
-        RecordKind::Map => Action::Map,
-        _ => return None,
-    };
-    Some((action(file.object), file.result))
-}
-
-fn network_action(kind: RecordKind, network: NetworkRecord) -> Option<(Action, i32)> {
-    let action = match kind {
-        RecordKind::Connect => Action::Connect,
-        RecordKind::Send => Action::Send,
-        RecordKind::Accept => Action::Accept,
-        RecordKind::Listen => Action::Listen,
-        RecordKind::Close => Action::Close,
-        _ => return None,
-    };
-    Some((action(network.object), network.result))
-}
-
-fn outcome(action: &Action, result: i32, flags: u16) -> Outcome {
-    match result {
-        _ if flags & HEADER_DENIED != 0 => Outcome::Denied,
-        RESULT_PERMITTED if matches!(action, Action::Connect(_)) => Outcome::Started,
-        RESULT_PERMITTED => Outcome::Permitted,
-        error if error < 0 => Outcome::Failed(error.checked_neg().unwrap_or(i32::MAX)),
-        _ => Outcome::Ok,
     }
 }
 

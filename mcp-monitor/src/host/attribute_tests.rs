@@ -1,12 +1,13 @@
 //! Records in, events out: who, for whom, what came of it; what is held and what is counted.
 
 use mcp_monitor_common::record::{
-    ExecBody, ExitBody, FileBody, FileIdentity, ForkBody, NetworkBody, SegmentBody, SnoopBody,
+    ExecBody, ExitBody, FileBody, FileIdentity, ForkBody, HEADER_DENIED, NetworkBody, RESULT_PERMITTED,
+    SegmentBody, SnoopBody,
 };
 
 use super::*;
 use crate::{
-    event::{BootNs, NameConfidence},
+    event::{BootNs, Endpoint, NameConfidence, NetworkObject},
     sensor::{decode::decode, testing::RecordBuilder},
 };
 

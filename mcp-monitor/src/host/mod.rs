@@ -6,6 +6,7 @@
 //! [`relief`] turns counts into events, [`segment`] knows which segment belongs to which workload, [`clock`]
 //! tells the time, and [`kernel`] and [`kernel_checks`] say what the kernel offers. Foreign files are read bounded and leniently; nothing here panics on them.
 
+mod action;
 pub mod attribute;
 pub mod clock;
 pub mod container;
