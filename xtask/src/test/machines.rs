@@ -84,7 +84,8 @@ pub(super) fn real_servers() -> Result<Count> {
     // Client and web server are scripts.
     machine.share = Some(places::workspace()?.join("tests/servers"));
     machine.programs = binaries::for_machine(&[PROGRAM, "attack"])?;
-    machine.deadline = DEADLINE;
+    // Without virtualisation each of them takes a minute or two to start.
+    machine.deadline = DEADLINE * 2;
     outcome(&machine)
 }
 
