@@ -72,14 +72,13 @@ impl Seen {
 /// A finding in one line: rule, process, object, reason.
 pub(super) fn told(finding: &Value) -> String {
     printable(&format!(
-        "{} ({}): process {} {} · {} · {}: {}",
+        "{} ({}): process {} {} · {} · {}",
         text(finding, "/rule"),
         text(finding, "/severity"),
         finding["process"]["pid"],
         text(finding, "/process/exe"),
         object(finding),
         text(finding, "/message"),
-        text(finding, "/decision/reason"),
     ))
 }
 
