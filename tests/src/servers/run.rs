@@ -25,6 +25,8 @@ use super::{
 
 /// The client's library.
 const SDK: &str = "mcp==2.3.0";
+/// Where npx and uvx look for packages, even for those they have.
+const REGISTRIES: &[&str] = &["registry.npmjs.org:443", "pypi.org:443", "files.pythonhosted.org:443"];
 /// After this a run is given up: it may have to fetch packages, and strace, a loaded or an emulated machine slow it.
 const DEADLINE: Duration = Duration::from_mins(6);
 /// Where things are.
@@ -138,6 +140,10 @@ impl Session {
             watch.args(["--tier", tier]);
         }
         watch.args(["--allow-egress", &format!("127.0.0.1:{}", self.port)]);
+        // strace stands before the launchers, so to the monitor this is no launch.
+        for registry in REGISTRIES {
+            watch.args(["--allow-egress", registry]);
+        }
         watch.arg("--allow-read").arg(client.home.join("**"));
         watch.args(["--", "strace", "-f", "--seccomp-bpf", "-qq", "-yy", "--columns=0", "-s", "256"]);
         watch.args(["-e", "signal=none", "-e", &format!("trace={}", strace::CALLS), "-o"]).arg(&trace);
