@@ -201,6 +201,10 @@ programs! {
     DNS_ANSWER "dns_answer" Dns ALL Attach::CgroupSkbIngress, extra;
 }
 
+/// No hook that every tier has is told of them; what connects to them is.
+const LISTENS_UNSEEN: (Observation, &str) =
+    (Observation::Unix, "unix sockets that listen, and so whose they are");
+
 /// What a tier cannot see by its nature, whatever else works: `(observation, what is not seen)`.
 #[must_use]
 pub const fn blind_spots(tier: Tier) -> &'static [(Observation, &'static str)] {
@@ -208,6 +212,7 @@ pub const fn blind_spots(tier: Tier) -> &'static [(Observation, &'static str)] {
         Tier::Lsm | Tier::Probe => &[
             (Observation::Open, "opens that fail before the security hook (no such file, permission denied)"),
             (Observation::Open, "what an open that was permitted came to in the file system"),
+            LISTENS_UNSEEN,
         ],
         Tier::Tracepoint => &[
             (Observation::Open, "io_uring opens into direct descriptors"),
@@ -224,6 +229,8 @@ pub const fn blind_spots(tier: Tier) -> &'static [(Observation, &'static str)] {
             (Observation::Receive, "descriptors received through io_uring"),
             (Observation::Egress, "raw sockets"),
             (Observation::Unix, "peers of datagrams beyond the name as given; connections through io_uring"),
+            LISTENS_UNSEEN,
+            (Observation::Snoop, "whose descriptors pidfd_getfd takes (what it takes is told)"),
             (Observation::Snoop, "reads of /proc/PID/mem beyond the open of the file"),
         ],
     }

@@ -5,13 +5,13 @@
 //! away is kept only if its generation is known, since an inode number alone will be used again. Bounded: when
 //! full, retired identities go first, then nothing more is learnt and that is counted.
 
-use std::collections::HashMap;
+use std::{borrow::Cow, collections::HashMap};
 
 use mcp_monitor_common::{limits::SECRETS_MAX, map::SecretName};
 
 use super::{
     catalogue::{Catalogue, EntryIndex},
-    glob::{Homes, is_below},
+    glob::{Homes, is_below, normalise},
 };
 use crate::event::{Action, FileIdentity, FileObject, FilePath};
 
@@ -22,6 +22,8 @@ pub enum MatchedBy {
     Path,
     /// It is the same file under another name.
     Identity,
+    /// It got this name by a rename or link of a secret whose identity was not told.
+    OtherName,
     /// The same name in the same directory, reached by another path.
     ParentName,
     /// A directory that holds a secret.
@@ -81,6 +83,8 @@ pub struct Secrets {
     objects: HashMap<Place, Object>,
     names: HashMap<(Place, Vec<u8>), EntryIndex>,
     directories: HashMap<Place, EntryIndex>,
+    /// Names that a secret got where renames and links tell no identity; the next open tells it and ends this.
+    other_names: HashMap<Vec<u8>, EntryIndex>,
     refused: u64,
     revision: u64,
 }
@@ -95,6 +99,7 @@ impl Secrets {
             objects: HashMap::new(),
             names: HashMap::new(),
             directories: HashMap::new(),
+            other_names: HashMap::new(),
             refused: 0,
             revision: 0,
         }
@@ -163,6 +168,9 @@ impl Secrets {
         if let Some(entry) = file.identity.and_then(|identity| self.match_identity(identity)) {
             return Some(SecretMatch { entry, by: MatchedBy::Identity });
         }
+        if let Some(&entry) = self.other_names.get(path) {
+            return Some(SecretMatch { entry, by: MatchedBy::OtherName });
+        }
         let parent = file.parent.filter(|_| !self.names.is_empty())?;
         let name = path.rsplit(|&byte| byte == b'/').next()?;
         let entry = *self.names.get(&(place(parent), name.to_vec()))?;
@@ -178,19 +186,34 @@ impl Secrets {
         same.then_some(object.entry)
     }
 
-    /// Keeps up with what happened. To be called after the event was judged.
-    pub fn note_change(&mut self, action: &Action) {
+    /// Keeps up with what happened, done by a process that works in `directory`. To be called after the event was
+    /// judged.
+    pub fn note_change(&mut self, action: &Action, directory: &[u8]) {
+        let target = |file: &FileObject| Some(plain(file.target.as_ref()?, directory).into_owned());
         match action {
             Action::Open(file) | Action::Receive(file) | Action::Map(file) => {
-                if let Some(SecretMatch { entry, by: MatchedBy::Path | MatchedBy::ParentName }) =
-                    self.of(file)
-                {
-                    self.learn(file.identity, entry, file.links);
+                let path = plain(&file.path, directory);
+                match self.match_file(file, &path) {
+                    Some(SecretMatch { entry, by: MatchedBy::Path | MatchedBy::ParentName }) => {
+                        self.learn(file.identity, entry, file.links);
+                    }
+                    Some(SecretMatch { entry, by: MatchedBy::OtherName }) if file.identity.is_some() => {
+                        self.learn(file.identity, entry, file.links);
+                        self.other_names.remove(&*path);
+                    }
+                    _ => {}
                 }
             }
             Action::Rename(file) => {
-                let onto = file.target.as_ref().and_then(|target| self.of_path(target));
-                let entry = onto.or_else(|| self.of(file).map(|secret| secret.entry));
+                let path = plain(&file.path, directory);
+                let target = target(file);
+                let of = self.match_file(file, &path).map(|secret| secret.entry);
+                let onto = target.as_ref().and_then(|target| self.catalogue.match_path(target, &self.homes));
+                let entry = onto.or(of);
+                if file.identity.is_none() {
+                    self.other_names.remove(&*path);
+                    self.rename_to(target, of);
+                }
                 if let Some(replaced) = file.replaced {
                     self.retire(replaced, 1);
                 }
@@ -199,12 +222,18 @@ impl Secrets {
                 }
             }
             Action::Link(file) => {
-                let onto = file.target.as_ref().and_then(|target| self.of_path(target));
-                if let Some(entry) = self.of(file).map(|secret| secret.entry).or(onto) {
+                let target = target(file);
+                let of = self.match_file(file, &plain(&file.path, directory)).map(|secret| secret.entry);
+                let onto = target.as_ref().and_then(|target| self.catalogue.match_path(target, &self.homes));
+                if let Some(entry) = of.or(onto) {
                     self.learn(file.identity, entry, file.links.max(2));
+                }
+                if file.identity.is_none() {
+                    self.rename_to(target, of);
                 }
             }
             Action::Unlink(file) => {
+                self.other_names.remove(&*plain(&file.path, directory));
                 if let Some(identity) = file.identity {
                     self.retire(identity, file.links);
                 }
@@ -213,12 +242,19 @@ impl Secrets {
         }
     }
 
-    fn of(&self, file: &FileObject) -> Option<SecretMatch> {
-        self.match_file(file, file.path.bytes.as_slice())
-    }
-
-    fn of_path(&self, path: &FilePath) -> Option<EntryIndex> {
-        self.catalogue.match_path(path.bytes.as_slice(), &self.homes)
+    /// What is at `target` now is the secret `of`, or nothing that is known.
+    fn rename_to(&mut self, target: Option<Vec<u8>>, of: Option<EntryIndex>) {
+        match (target, of) {
+            (Some(target), Some(_)) if self.catalogue.match_path(&target, &self.homes).is_some() => {}
+            (Some(_), Some(_)) if self.other_names.len() >= SECRETS_MAX as usize => self.refused += 1,
+            (Some(target), Some(entry)) => {
+                self.other_names.insert(target, entry);
+            }
+            (Some(target), None) => {
+                self.other_names.remove(&target);
+            }
+            (None, _) => {}
+        }
     }
 
     fn learn(&mut self, identity: Option<FileIdentity>, entry: EntryIndex, links: u32) {
@@ -297,6 +333,23 @@ fn is_directory(file: &FileObject) -> bool {
     file.mode & TYPE == DIRECTORY
 }
 
+/// The path in normal form, to match against: given text is put right, resolved paths are as they are.
+pub(super) fn plain<'path>(path: &'path FilePath, directory: &[u8]) -> Cow<'path, [u8]> {
+    let bytes = path.bytes.as_slice();
+    if path.truncated {
+        let mut whole = Vec::with_capacity(bytes.len() + 1);
+        if bytes.first() != Some(&b'/') {
+            whole.push(b'/');
+        }
+        whole.extend_from_slice(bytes);
+        return Cow::Owned(whole);
+    }
+    if path.unresolved && !bytes.is_empty() {
+        return Cow::Owned(normalise(bytes, directory));
+    }
+    Cow::Borrowed(bytes)
+}
+
 /// `path` without the old place of `/run`.
 #[must_use]
 pub fn without_var_run(path: &[u8]) -> &[u8] {
@@ -330,7 +383,7 @@ mod tests {
     }
 
     fn by(secrets: &Secrets, file: &FileObject) -> Option<MatchedBy> {
-        secrets.of(file).map(|secret| secret.by)
+        secrets.match_file(file, file.path.bytes.as_slice()).map(|secret| secret.by)
     }
 
     const KEY: &str = "/home/u/.ssh/id_rsa";
@@ -339,21 +392,21 @@ mod tests {
     fn a_secret_stays_one_under_another_name() {
         let mut secrets = secrets();
         assert_eq!(by(&secrets, &file("/home/u/x", 10, 7)), None);
-        secrets.note_change(&Action::Link(moved(KEY, "/home/u/x", 10)));
+        secrets.note_change(&Action::Link(moved(KEY, "/home/u/x", 10)), b"/");
         assert_eq!(by(&secrets, &file("/home/u/x", 10, 7)), Some(MatchedBy::Identity));
         assert_eq!(by(&secrets, &file("/home/u/x", 10, 8)), None, "inode number used again");
 
-        secrets.note_change(&Action::Rename(moved(KEY, "/home/u/y", 11)));
+        secrets.note_change(&Action::Rename(moved(KEY, "/home/u/y", 11)), b"/");
         assert_eq!(by(&secrets, &file("/home/u/y", 11, 7)), Some(MatchedBy::Identity));
     }
 
     #[test]
     fn what_is_renamed_onto_a_secret_becomes_one() {
         let mut secrets = secrets();
-        secrets.note_change(&Action::Open(file(KEY, 20, 0)));
+        secrets.note_change(&Action::Open(file(KEY, 20, 0)), b"/");
         let mut rename = moved("/home/u/new", KEY, 21);
         rename.replaced = Some(FileIdentity { inode: 20, device: 1, generation: 0 });
-        secrets.note_change(&Action::Rename(rename));
+        secrets.note_change(&Action::Rename(rename), b"/");
         assert_eq!(by(&secrets, &file("/mnt/other", 21, 7)), Some(MatchedBy::Identity));
         assert_eq!(by(&secrets, &file("/mnt/other", 20, 0)), None, "replaced, generation unknown");
     }
@@ -361,13 +414,43 @@ mod tests {
     #[test]
     fn the_last_unlink_ends_it_but_not_the_last_but_one() {
         let mut secrets = secrets();
-        secrets.note_change(&Action::Open(file(KEY, 30, 0)));
-        secrets.note_change(&Action::Unlink(file(KEY, 30, 0)));
+        secrets.note_change(&Action::Open(file(KEY, 30, 0)), b"/");
+        secrets.note_change(&Action::Unlink(file(KEY, 30, 0)), b"/");
         assert_eq!(by(&secrets, &file("/tmp/reused", 30, 0)), None);
 
-        secrets.note_change(&Action::Link(moved(KEY, "/tmp/h", 31)));
-        secrets.note_change(&Action::Unlink(FileObject { links: 2, ..file(KEY, 31, 7) }));
+        secrets.note_change(&Action::Link(moved(KEY, "/tmp/h", 31)), b"/");
+        secrets.note_change(&Action::Unlink(FileObject { links: 2, ..file(KEY, 31, 7) }), b"/");
         assert_eq!(by(&secrets, &file("/tmp/h", 31, 7)), Some(MatchedBy::Identity));
+    }
+
+    #[test]
+    fn a_secret_stays_one_by_name_where_links_tell_no_identity() {
+        let nameless = |from: &str, to: &str| FileObject { identity: None, ..moved(from, to, 1) };
+        let mut secrets = secrets();
+        secrets.note_change(&Action::Rename(nameless("/home/u/new", KEY)), b"/");
+        assert_eq!(by(&secrets, &file("/home/u/new", 22, 7)), None);
+        let mut link = nameless("id_rsa", "../alias");
+        link.path.unresolved = true;
+        link.target.as_mut().unwrap().unresolved = true;
+        secrets.note_change(&Action::Link(link), b"/home/u/.ssh");
+        assert_eq!(by(&secrets, &file("/home/u/alias", 22, 7)), Some(MatchedBy::OtherName));
+        // The open tells the identity, which counts from then on.
+        secrets.note_change(&Action::Open(file("/home/u/alias", 22, 7)), b"/");
+        assert_eq!(by(&secrets, &file("/home/u/third", 22, 7)), Some(MatchedBy::Identity));
+        assert_eq!(by(&secrets, &file("/home/u/alias", 23, 7)), None);
+
+        // A name that went to another file is nothing any more.
+        for end in [
+            Action::Unlink(FileObject { identity: None, ..file("/home/u/b", 0, 0) }),
+            Action::Rename(nameless("/home/u/plain", "/home/u/b")),
+            Action::Rename(nameless("/home/u/b", "/home/u/c")),
+        ] {
+            secrets.note_change(&Action::Rename(nameless(KEY, "/home/u/b")), b"/");
+            assert_eq!(by(&secrets, &file("/home/u/b", 24, 7)), Some(MatchedBy::OtherName));
+            secrets.note_change(&end, b"/");
+            assert_eq!(by(&secrets, &file("/home/u/b", 25, 7)), None, "{end:?}");
+        }
+        assert_eq!(by(&secrets, &file("/home/u/c", 24, 7)), Some(MatchedBy::OtherName));
     }
 
     #[test]
@@ -393,7 +476,7 @@ mod tests {
     fn the_set_is_bounded() {
         let mut secrets = secrets();
         for inode in 1..=u64::from(SECRETS_MAX) + 10 {
-            secrets.note_change(&Action::Open(file(KEY, inode, 3)));
+            secrets.note_change(&Action::Open(file(KEY, inode, 3)), b"/");
         }
         assert_eq!(secrets.objects.len(), SECRETS_MAX as usize);
         assert_eq!(secrets.refused(), 10);

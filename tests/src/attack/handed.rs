@@ -18,7 +18,7 @@ use crate::{
     case::{Case, Context, case, not_run},
     files::{inheritable, owned, read_from},
     outside::{adopt, ask, card},
-    process::in_child,
+    process::{in_child, pipe, wait},
 };
 
 /// The cases of this file.
@@ -52,22 +52,43 @@ fn fd_pass_inside(context: &Context) -> Result<Vec<Act>> {
     Ok(acts)
 }
 
+/// The twin takes its own child's descriptor: reaching into a stranger is never harmless, whatever is taken.
 fn pidfd_getfd(context: &Context) -> Result<Vec<Act>> {
+    if context.benign {
+        let file = File::open(context.object())?;
+        // The child has the same descriptors and waits until the parent's end of the pipe is gone.
+        let (mut waiting, parent) = pipe()?;
+        // SAFETY: the child makes only system calls.
+        let child = unsafe { check(libc::fork())? };
+        if child == 0 {
+            drop(parent);
+            drop(std::io::Read::read(&mut waiting, &mut [0]));
+            // SAFETY: ends the child.
+            unsafe { libc::_exit(0) };
+        }
+        let taken = take_descriptor(child, file.as_raw_fd());
+        drop(parent);
+        wait(child)?;
+        return received(context, taken?);
+    }
     let helper = ask(&context.world, &format!("hold {}", context.object().display()))?;
     let mut number = String::new();
     BufReader::new(&helper).read_line(&mut number)?;
-    let number: i32 = number.trim().parse()?;
+    received(context, take_descriptor(card(&context.world)?.process.pid, number.trim().parse()?)?)
+}
+
+/// Takes a descriptor out of another process.
+fn take_descriptor(pid: i32, number: i32) -> Result<File> {
     // SAFETY: plain calls without memory.
-    let file = unsafe {
-        let process = libc::syscall(libc::SYS_pidfd_open, card(&context.world)?.process.pid, 0);
+    unsafe {
+        let process = libc::syscall(libc::SYS_pidfd_open, pid, 0);
         let process = owned(process)?;
         let taken = libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), number, 0);
         if taken < 0 && *libc::__errno_location() == libc::ENOSYS {
             return not_run("this kernel has no pidfd_getfd");
         }
-        owned(taken)?
-    };
-    received(context, file)
+        owned(taken)
+    }
 }
 
 /// The shell opens the file and becomes `cat`, which never opens it.

@@ -24,9 +24,10 @@ pub(crate) enum Result {
 /// What a tier cannot know of events of this kind, whatever the act says.
 fn unknowable(tier: Tier, kind: &str) -> &'static [&'static str] {
     match (tier, kind) {
-        (Tier::Tracepoint, "rename" | "link" | "symlink" | "unlink" | "chmod") => {
+        (Tier::Tracepoint, "rename" | "link" | "symlink" | "unlink" | "truncate" | "chmod") => {
             &["file.device", "file.inode"]
         }
+        (Tier::Tracepoint, "exec") => &["exec.script.device", "exec.script.inode"],
         _ => &[],
     }
 }
@@ -52,7 +53,8 @@ pub(crate) fn evasion(row: &Row, performed: &Performed, tier: Tier) -> Result {
 }
 
 /// Observations that some tiers name as missing instead: the case, and a part of the coverage entry.
-const NAMED: &[(&str, &str)] = &[("see-open-failed", "opens that fail")];
+const NAMED: &[(&str, &str)] =
+    &[("see-open-failed", "opens that fail"), ("see-listen-unix", "unix sockets that listen")];
 
 /// Judges a plain observation: every act must be told of, in every field.
 pub(crate) fn observation(performed: &Performed, tier: Tier) -> Result {

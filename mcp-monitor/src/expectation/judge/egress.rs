@@ -51,6 +51,13 @@ impl Judge {
         }
         let closed = matches!(event.action, Action::Close(_));
         match &network.remote {
+            // The socket that stands for all paths of an MPTCP connection changes state beside the path's own, which
+            // names where it goes. Nothing is reached at port 0 of no address.
+            Endpoint::Internet(address, 0)
+                if network.transport == Transport::Tcp && address.is_unspecified() =>
+            {
+                (Ruling::unjudged("names no destination; the paths of an MPTCP connection do"), None)
+            }
             Endpoint::Internet(address, port) => {
                 let address = fold(*address);
                 let mut named =
@@ -239,8 +246,14 @@ impl Judge {
         if event.workload.kind == WorkloadKind::Agent {
             return Ruling::unjudged("an agent may talk to a program of this host");
         }
-        let what = format!("{shown} is a socket of somebody outside the workload, which may be a way out");
-        Ruling::broken(Rule::UnknownEgress, Verdict::Unexpected, "default", what).tried(event.outcome)
+        // No finding. A proxy behind a unix socket is a way out as one on loopback is, but the two differ in what is
+        // known: no tier sees who listens on a unix socket, so a server's own (multiprocessing, IPC of editors and
+        // language servers, a database beside it) looks as a stranger's does, and ordinary programs talk to dozens
+        // (nscd, journald, X11, sound, …). Only services that are known to act for others are found, above; the
+        // rest is told as unexpected, so that it can be asked for and declared.
+        let what = format!("{shown} is a socket that is not declared; who listens there is not known");
+        Ruling { rule: None, ..Ruling::broken(Rule::UnknownEgress, Verdict::Unexpected, "default", what) }
+            .tried(event.outcome)
     }
 
     /// An address and port at which the host resolves names.

@@ -49,7 +49,7 @@ impl Judge {
         let how = match secret.by {
             MatchedBy::Path if file.path.unresolved => " (by the name as given, not resolved)",
             MatchedBy::Path | MatchedBy::Directory => "",
-            MatchedBy::Identity => " (the same file under another name)",
+            MatchedBy::Identity | MatchedBy::OtherName => " (the same file under another name)",
             MatchedBy::ParentName => " (the same directory by another path)",
         };
         let what = format!("{deed} a secret: {}{how}", entry.title);

@@ -22,7 +22,7 @@ use std::{
 use super::{
     catalogue::{Catalogue, EntryIndex},
     data::DataError,
-    glob::{Homes, PathGlobs, normalise},
+    glob::{Homes, PathGlobs},
     lineage::{Image, Lineage},
     names::Names,
     network::{Egress, Metadata},
@@ -277,7 +277,7 @@ impl Judge {
 
     fn note_change(&mut self, event: &Event, image: &Image) {
         if matches!(event.outcome, Outcome::Ok | Outcome::Permitted) {
-            self.secrets.note_change(&event.action);
+            self.secrets.note_change(&event.action, event.process.working_directory.as_slice());
             match &event.action {
                 Action::Listen(network) => {
                     if let Some(listening) = listening(network, event) {
@@ -323,19 +323,7 @@ fn pattern(text: &str) -> Option<String> {
 
 /// The path of `path` in normal form, to match against: given text is put right, resolved paths are as they are.
 fn plain<'path>(path: &'path FilePath, event: &Event) -> Cow<'path, [u8]> {
-    let bytes = path.bytes.as_slice();
-    if path.truncated {
-        let mut whole = Vec::with_capacity(bytes.len() + 1);
-        if bytes.first() != Some(&b'/') {
-            whole.push(b'/');
-        }
-        whole.extend_from_slice(bytes);
-        return Cow::Owned(whole);
-    }
-    if path.unresolved && !bytes.is_empty() {
-        return Cow::Owned(normalise(bytes, event.process.working_directory.as_slice()));
-    }
-    Cow::Borrowed(bytes)
+    super::secrets::plain(path, event.process.working_directory.as_slice())
 }
 
 /// Nothing about the path had to be guessed.

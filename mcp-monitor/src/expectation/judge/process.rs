@@ -2,7 +2,10 @@
 
 use super::{Judge, Ruling, plain};
 use crate::{
-    event::{CoverageNote, Event, ExecObject, FileObject, Outcome, Rule, SnoopObject, Verdict, WorkloadKind},
+    event::{
+        CoverageNote, Event, ExecObject, FileObject, Outcome, Rule, SnoopObject, SnoopWay, Verdict,
+        WorkloadKind,
+    },
     expectation::{places::OddPlace, secrets::MatchedBy},
 };
 use mcp_monitor_common::loss::LossCause;
@@ -60,6 +63,13 @@ impl Judge {
         let key = event.process.key;
         if snoop.target == key.pid || self.lineage.descends(snoop.target, key) {
             return Ruling::expected("default", "its own process, or one that it started");
+        }
+        if snoop.target.0 == 0 && snoop.way == SnoopWay::PidfdGetfd {
+            // The weakest tier does not know whose it was; what came out of it is judged as a file that came in.
+            return Ruling {
+                verdict: Verdict::Unexpected,
+                ..Ruling::unjudged("took a descriptor out of a process that could not be told")
+            };
         }
         let whose = match self.lineage.instance_of(snoop.target) {
             Some(instance) if instance == event.workload.instance => {
