@@ -3,7 +3,7 @@
 /// Bytes of one path component, `NAME_MAX` of `include/uapi/linux/limits.h`.
 pub const NAME_MAX_BYTES: usize = 255;
 /// Components of a path that a walk keeps, counted from the leaf. A longer path is flagged truncated.
-pub const PATH_MAX_COMPONENTS: u32 = 128;
+pub const PATH_MAX_COMPONENTS: u32 = 64;
 /// Bytes of a path that a walk keeps, counted from the leaf.
 pub const PATH_MAX_BYTES: usize = 4096;
 /// Bytes of argv that an exec record keeps. More is flagged truncated.

@@ -73,15 +73,12 @@ pub(crate) fn remote(sock: Address) -> Internet {
     Internet { address, port }
 }
 
-/// Our side of a socket.
+/// Our address of a socket.
 #[inline(always)]
-pub(crate) fn local(sock: Address) -> Internet {
-    // skc_num is in host byte order already.
-    let port = kernel::get::<u16>(sock, &kernel::SOCK_LOCAL_PORT);
-    let address = if kernel::get::<u16>(sock, &kernel::SOCK_FAMILY) == AF_INET6 {
+pub(crate) fn local_address(sock: Address) -> [u8; 16] {
+    if kernel::get::<u16>(sock, &kernel::SOCK_FAMILY) == AF_INET6 {
         kernel::get::<[u8; 16]>(sock, &kernel::SOCK_LOCAL_IPV6)
     } else {
         mapped(kernel::get::<u32>(sock, &kernel::SOCK_LOCAL_IPV4))
-    };
-    Internet { address, port }
+    }
 }

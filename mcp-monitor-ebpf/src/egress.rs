@@ -13,7 +13,8 @@ use mcp_monitor_common::{
     mechanism,
     mechanism::Tier,
     record::{
-        Direction, HEADER_RELIEVED, NETWORK_FAST_OPEN, NETWORK_NO_ADDRESS, NetworkBody, RESULT_PERMITTED, RecordKind,
+        Direction, FileIdentity, HEADER_RELIEVED, NETWORK_FAST_OPEN, NETWORK_NO_ADDRESS, NetworkBody, PathSlice,
+        RESULT_PERMITTED, RecordKind, Slice,
     },
 };
 
@@ -42,53 +43,67 @@ const SOCK_STREAM: u16 = 1;
 const SOCK_DGRAM: u16 = 2;
 const MSG_FASTOPEN: u32 = 0x2000_0000;
 
-/// A socket as it stands in a record.
-#[inline(always)]
-pub(crate) fn body(sock: Address, remote: Internet, direction: Direction, result: i32) -> NetworkBody {
-    let local = address::local(sock);
-    NetworkBody {
-        socket: sock as u64,
-        remote_address: remote.address,
-        local_address: local.address,
-        remote_port: remote.port,
-        local_port: local.port,
-        family: kernel::get::<u16>(sock, &kernel::SOCK_FAMILY),
-        socket_type: kernel::get::<u16>(sock, &kernel::SOCK_TYPE),
-        protocol: kernel::get::<u16>(sock, &kernel::SOCK_PROTOCOL),
-        direction: direction as u16,
-        result,
-        ..NetworkBody::default()
+/// What is said of an internet socket.
+#[derive(Clone, Copy)]
+pub(crate) struct Said {
+    pub(crate) kind: RecordKind,
+    pub(crate) mechanism: u32,
+    pub(crate) direction: Direction,
+    pub(crate) result: i32,
+    /// `NETWORK_…`.
+    pub(crate) flags: u32,
+    /// Bytes sent and received, for a close.
+    pub(crate) bytes: (u64, u64),
+}
+
+impl Said {
+    #[inline(always)]
+    pub(crate) fn new(kind: RecordKind, mechanism: u32, direction: Direction, result: i32) -> Self {
+        Self { kind, mechanism, direction, result, flags: 0, bytes: (0, 0) }
     }
 }
 
-/// Sends a finished network record.
+/// Sends a record about a socket, put together in place since the stack is small.
 #[inline(always)]
-pub(crate) fn emit(process: &Process, kind: RecordKind, mechanism: u32, body: NetworkBody, flags: u16) -> bool {
-    let Some(mut writer) = Writer::<NetworkBody>::new(process, kind) else { return false };
-    writer.set(body);
-    writer.send(process, kind, mechanism, flags, Weight::Bulk)
+pub(crate) fn emit(process: &Process, sock: Address, remote: &Internet, said: Said, header_flags: u16) -> bool {
+    let Some(mut writer) = Writer::<NetworkBody>::new(process, said.kind) else { return false };
+    let body = writer.body();
+    // SAFETY: the body lies in the slot that the writer owns; every field is written.
+    unsafe {
+        (*body).socket = sock as u64;
+        (*body).bytes_sent = said.bytes.0;
+        (*body).bytes_received = said.bytes.1;
+        (*body).remote_address = remote.address;
+        (*body).remote_port = remote.port;
+        (*body).local_address = address::local_address(sock);
+        // skc_num is in host byte order already.
+        (*body).local_port = kernel::get::<u16>(sock, &kernel::SOCK_LOCAL_PORT);
+        (*body).family = kernel::get::<u16>(sock, &kernel::SOCK_FAMILY);
+        (*body).socket_type = kernel::get::<u16>(sock, &kernel::SOCK_TYPE);
+        (*body).protocol = kernel::get::<u16>(sock, &kernel::SOCK_PROTOCOL);
+        (*body).direction = said.direction as u16;
+        (*body).result = said.result;
+        (*body).unix_path = PathSlice::default();
+        (*body).unix_name = Slice::default();
+        (*body).flags = said.flags;
+        (*body).unix_file = FileIdentity::default();
+    }
+    writer.send(process, said.kind, said.mechanism, header_flags, Weight::Bulk)
 }
 
 /// Sends the first of a process and destination and counts the others.
 #[inline(always)]
-pub(crate) fn emit_first(process: &Process, kind: RecordKind, mechanism: u32, body: NetworkBody) {
-    let low = u64::from_ne_bytes(first_half(&body.remote_address));
-    let high = u64::from_ne_bytes(second_half(&body.remote_address));
-    let key = ReliefKey {
-        start_boottime_ns: process.start_boottime_ns,
-        tgid: process.tgid,
-        exec_id: process.exec_id,
-        kind: kind as u32,
-        flags: u32::from(body.protocol) | u32::from(body.family) << 16,
-        object: [low, high, u64::from(body.remote_port), u64::from(body.flags)],
-    };
+pub(crate) fn emit_first(process: &Process, sock: Address, remote: &Internet, said: Said) {
+    let family = kernel::get::<u16>(sock, &kernel::SOCK_FAMILY);
+    let protocol = kernel::get::<u16>(sock, &kernel::SOCK_PROTOCOL);
+    let key = key(process, remote, said, family, protocol);
     match filter::repeat(&key) {
         Repeat::Counted => {}
         Repeat::Send => {
-            emit(process, kind, mechanism, body, 0);
+            emit(process, sock, remote, said, 0);
         }
         Repeat::First => {
-            if !emit(process, kind, mechanism, body, HEADER_RELIEVED) {
+            if !emit(process, sock, remote, said, HEADER_RELIEVED) {
                 filter::forget(&key);
             }
         }
@@ -96,18 +111,23 @@ pub(crate) fn emit_first(process: &Process, kind: RecordKind, mechanism: u32, bo
 }
 
 #[inline(always)]
-fn first_half(bytes: &[u8; 16]) -> [u8; 8] {
-    [bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5], bytes[6], bytes[7]]
-}
-
-#[inline(always)]
-fn second_half(bytes: &[u8; 16]) -> [u8; 8] {
-    [bytes[8], bytes[9], bytes[10], bytes[11], bytes[12], bytes[13], bytes[14], bytes[15]]
+fn key(process: &Process, remote: &Internet, said: Said, family: u16, protocol: u16) -> ReliefKey {
+    let bytes = &remote.address;
+    let low = [bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5], bytes[6], bytes[7]];
+    let high = [bytes[8], bytes[9], bytes[10], bytes[11], bytes[12], bytes[13], bytes[14], bytes[15]];
+    ReliefKey {
+        start_boottime_ns: process.start_boottime_ns,
+        tgid: process.tgid,
+        exec_id: process.exec_id,
+        kind: said.kind as u32,
+        flags: u32::from(protocol) | u32::from(family) << 16,
+        object: [u64::from_ne_bytes(low), u64::from_ne_bytes(high), u64::from(remote.port), u64::from(said.flags)],
+    }
 }
 
 /// Remembers who a socket belongs to.
 #[inline(always)]
-pub(crate) fn own(process: &Process, sock: Address, remote: Internet, direction: Direction) {
+pub(crate) fn own(process: &Process, sock: Address, remote: &Internet, direction: Direction) {
     let owner = SocketOwner {
         segment: process.segment,
         start_boottime_ns: process.start_boottime_ns,
@@ -123,7 +143,7 @@ pub(crate) fn own(process: &Process, sock: Address, remote: Internet, direction:
 
 /// A stream connection was asked for: once per socket and destination, since io_uring asks twice.
 #[inline(always)]
-pub(crate) fn stream(process: &Process, sock: Address, remote: Internet, mechanism: u32, flags: u32) {
+pub(crate) fn stream(process: &Process, sock: Address, remote: &Internet, mechanism: u32, flags: u32) {
     if let Some(known) = SOCKETS.get_ptr(&(sock as u64)) {
         // SAFETY: points to a value of the map.
         let known = unsafe { &*known };
@@ -132,8 +152,8 @@ pub(crate) fn stream(process: &Process, sock: Address, remote: Internet, mechani
         }
     }
     own(process, sock, remote, Direction::Out);
-    let body = NetworkBody { flags, ..body(sock, remote, Direction::Out, RESULT_PERMITTED) };
-    emit(process, RecordKind::Connect, mechanism, body, 0);
+    let said = Said { flags, ..Said::new(RecordKind::Connect, mechanism, Direction::Out, RESULT_PERMITTED) };
+    emit(process, sock, remote, said, 0);
 }
 
 #[inline(always)]
@@ -147,10 +167,10 @@ fn connect(socket: Address, sockaddr: Address, mechanism: u32) -> Option<()> {
     }
     let remote = address::of_sockaddr(sockaddr, Memory::Kernel).unwrap_or_default();
     if kernel::get::<u16>(sock, &kernel::SOCK_TYPE) == SOCK_STREAM {
-        stream(&process, sock, remote, mechanism, 0);
+        stream(&process, sock, &remote, mechanism, 0);
     } else {
-        let body = body(sock, remote, Direction::Out, RESULT_PERMITTED);
-        emit_first(&process, RecordKind::Connect, mechanism, body);
+        let said = Said::new(RecordKind::Connect, mechanism, Direction::Out, RESULT_PERMITTED);
+        emit_first(&process, sock, &remote, said);
     }
     Some(())
 }
@@ -169,7 +189,7 @@ fn send(socket: Address, message: Address, mechanism: u32) -> Option<()> {
     if kind == SOCK_STREAM {
         if flags & MSG_FASTOPEN != 0 && !name.is_null() {
             let remote = address::of_sockaddr(name, Memory::Kernel)?;
-            stream(&process, sock, remote, mechanism, NETWORK_FAST_OPEN);
+            stream(&process, sock, &remote, mechanism, NETWORK_FAST_OPEN);
         }
         return None;
     }
@@ -179,11 +199,11 @@ fn send(socket: Address, message: Address, mechanism: u32) -> Option<()> {
         return None;
     }
     let remote = address::of_sockaddr(name, Memory::Kernel);
-    let mut body = body(sock, remote.unwrap_or_default(), Direction::Out, RESULT_PERMITTED);
+    let mut said = Said::new(RecordKind::Send, mechanism, Direction::Out, RESULT_PERMITTED);
     if remote.is_none() {
-        body.flags = NETWORK_NO_ADDRESS;
+        said.flags = NETWORK_NO_ADDRESS;
     }
-    emit_first(&process, RecordKind::Send, mechanism, body);
+    emit_first(&process, sock, &remote.unwrap_or_default(), said);
     Some(())
 }
 
@@ -232,7 +252,15 @@ fn at_cgroup(context: &SockAddrContext, remote: Internet, kind: RecordKind, mech
         // Seen at the socket's change of state.
         return None;
     }
-    let body = NetworkBody {
+    let said = Said::new(kind, mechanism, Direction::Out, RESULT_PERMITTED);
+    let key = key(&process, &remote, said, family as u16, protocol as u16);
+    let repeat = filter::repeat(&key);
+    if repeat == Repeat::Counted {
+        return None;
+    }
+    let mut writer = Writer::<NetworkBody>::new(&process, kind)?;
+    // The context's socket is no address that could be read here: what the context says is all there is.
+    writer.set(NetworkBody {
         remote_address: remote.address,
         remote_port: remote.port,
         family: family as u16,
@@ -241,8 +269,11 @@ fn at_cgroup(context: &SockAddrContext, remote: Internet, kind: RecordKind, mech
         direction: Direction::Out as u16,
         result: RESULT_PERMITTED,
         ..NetworkBody::default()
-    };
-    emit_first(&process, kind, mechanism, body);
+    });
+    let flags = if repeat == Repeat::First { HEADER_RELIEVED } else { 0 };
+    if !writer.send(&process, kind, mechanism, flags, Weight::Bulk) && repeat == Repeat::First {
+        filter::forget(&key);
+    }
     Some(())
 }
 

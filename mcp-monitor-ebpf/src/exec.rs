@@ -12,6 +12,7 @@ use mcp_monitor_common::{
 };
 
 use crate::{
+    change::lsm,
     descriptor,
     file::{Use, argument, report},
     identity, kernel,
@@ -42,7 +43,7 @@ fn stage(bprm: Address, mechanism: u32, can_refuse: bool) -> i32 {
 /// match-proto: include/linux/lsm_hook_defs.h:LSM_HOOK(int, 0, bprm_check_security, struct linux_binprm *bprm)
 #[lsm(hook = "bprm_check_security")]
 pub fn lsm_bprm_check(context: LsmContext) -> i32 {
-    stage(context.arg::<u64>(0) as Address, mechanism::LSM_BPRM_CHECK, true)
+    stage(lsm(&context, 0), mechanism::LSM_BPRM_CHECK, true)
 }
 
 /// match-proto: security/security.c:int security_bprm_check(struct linux_binprm *bprm)

@@ -8,12 +8,14 @@ use mcp_monitor_common::{
     map::ReliefKey,
     mechanism,
     record::{
-        ACCESS_CREATE, ACCESS_EXECUTE, ACCESS_PATH, ACCESS_READ, ACCESS_TRUNCATE, ACCESS_WRITE, FileBody, HEADER_RELIEVED,
+        ACCESS_CREATE, ACCESS_EXECUTE, ACCESS_PATH, ACCESS_READ, ACCESS_TRUNCATE, ACCESS_WRITE, FileBody, FileIdentity,
+        HEADER_RELIEVED,
         PathSlice, RESULT_PERMITTED, RecordKind,
     },
 };
 
 use crate::{
+    change::lsm,
     decide, filter,
     filter::Repeat,
     identity, kernel,
@@ -92,14 +94,53 @@ pub(crate) fn report(process: &Process, file: Address, how: Use) -> i32 {
     decision.result
 }
 
+/// [`report`] for programs that have several places to report from: verified once for itself. `what` is the kind, the
+/// mechanism above 16 bits and the access above 32.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn report_file(file: u64, what: u64, result: u64, flags: u64) -> u64 {
+    let Some(process) = lineage::current() else { return 0 };
+    let Some(kind) = kind_of(what as u16) else { return 0 };
+    let how = Use {
+        kind,
+        mechanism: (what >> 16) as u16 as u32,
+        result: result as i32,
+        flags: flags as u32,
+        access: (what >> 32) as u32,
+        can_refuse: false,
+    };
+    report(&process, file as Address, how);
+    0
+}
+
+/// Calls [`report_file`].
+#[inline(always)]
+pub(crate) fn report_apart(file: Address, how: Use) {
+    let what = u64::from(how.kind as u16) | u64::from(how.mechanism) << 16 | u64::from(how.access) << 32;
+    report_file(file as u64, what, how.result as i64 as u64, u64::from(how.flags));
+}
+
+#[inline(always)]
+fn kind_of(value: u16) -> Option<RecordKind> {
+    const OPEN: u16 = RecordKind::Open as u16;
+    const RECEIVE: u16 = RecordKind::Receive as u16;
+    const MAP: u16 = RecordKind::Map as u16;
+    match value {
+        OPEN => Some(RecordKind::Open),
+        RECEIVE => Some(RecordKind::Receive),
+        MAP => Some(RecordKind::Map),
+        _ => None,
+    }
+}
+
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "inlined into its one caller; a structure would cost stack, of which there is little")]
 fn emit(
     process: &Process,
     how: Use,
     inode: Address,
-    file: mcp_monitor_common::record::FileIdentity,
-    parent: mcp_monitor_common::record::FileIdentity,
+    file: FileIdentity,
+    parent: FileIdentity,
     dentry: Address,
     vfsmount: Address,
     access: u32,
@@ -109,23 +150,24 @@ fn emit(
     repeat: Repeat,
 ) -> bool {
     let Some(mut writer) = Writer::<FileBody>::new(process, how.kind) else { return false };
-    let path = path::walk(&mut writer, dentry, vfsmount);
-    writer.set(FileBody {
-        file,
-        parent,
-        target_parent: Default::default(),
-        replaced: Default::default(),
-        filesystem_magic: identity::filesystem_magic(inode),
-        flags,
-        access,
-        mode: u32::from(kernel::get::<u16>(inode, &kernel::INODE_MODE)),
-        result: if decision.result == 0 { how.result } else { decision.result },
-        path,
-        target: PathSlice::default(),
-        name_hash,
-        links: kernel::get::<u32>(inode, &kernel::INODE_LINKS),
-        reserved: 0,
-    });
+    let body = writer.body();
+    // SAFETY: the body lies in the slot that the writer owns; every field is written.
+    unsafe {
+        (*body).file = file;
+        (*body).parent = parent;
+        (*body).target_parent = FileIdentity::default();
+        (*body).replaced = FileIdentity::default();
+        (*body).filesystem_magic = identity::filesystem_magic(inode);
+        (*body).flags = flags;
+        (*body).access = access;
+        (*body).mode = u32::from(kernel::get::<u16>(inode, &kernel::INODE_MODE));
+        (*body).result = if decision.result == 0 { how.result } else { decision.result };
+        (*body).path = path::walk(&mut writer, dentry, vfsmount);
+        (*body).target = PathSlice::default();
+        (*body).name_hash = name_hash;
+        (*body).links = kernel::get::<u32>(inode, &kernel::INODE_LINKS);
+        (*body).reserved = 0;
+    }
     let relieved = if repeat == Repeat::First { HEADER_RELIEVED } else { 0 };
     let weight = if matches!(how.kind, RecordKind::ExecStage) { Weight::Vital } else { Weight::Bulk };
     writer.send(process, how.kind, how.mechanism, decision.flags | relieved, weight)
@@ -200,19 +242,19 @@ fn mapped(file: Address, protection: u64, mechanism: u32) -> i32 {
 /// match-proto: include/linux/lsm_hook_defs.h:LSM_HOOK(int, 0, file_open, struct file *file)
 #[lsm(hook = "file_open")]
 pub fn lsm_file_open(context: LsmContext) -> i32 {
-    opened(context.arg::<u64>(0) as Address, mechanism::LSM_FILE_OPEN, true)
+    opened(lsm(&context, 0), mechanism::LSM_FILE_OPEN, true)
 }
 
 /// match-proto: LSM_HOOK(int, 0, file_receive, struct file *file)
 #[lsm(hook = "file_receive")]
 pub fn lsm_file_receive(context: LsmContext) -> i32 {
-    received(context.arg::<u64>(0) as Address, mechanism::LSM_FILE_RECEIVE, true)
+    received(lsm(&context, 0), mechanism::LSM_FILE_RECEIVE, true)
 }
 
 /// match-proto: LSM_HOOK(int, 0, mmap_file, struct file *file, unsigned long reqprot, unsigned long prot, …)
 #[lsm(hook = "mmap_file")]
 pub fn lsm_mmap_file(context: LsmContext) -> i32 {
-    mapped(context.arg::<u64>(0) as Address, context.arg::<u64>(1), mechanism::LSM_MMAP_FILE)
+    mapped(lsm(&context, 0), lsm(&context, 1) as u64, mechanism::LSM_MMAP_FILE)
 }
 
 /// match-proto: security/security.c:int security_file_open(struct file *file)

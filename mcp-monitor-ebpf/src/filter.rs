@@ -55,14 +55,26 @@ pub(crate) fn forget(key: &ReliefKey) {
 /// The published mark of an object, if it is a secret by identity or by directory and name.
 #[inline(always)]
 pub(crate) fn secret(file: &FileIdentity, parent_inode: u64, dentry: Address) -> Option<SecretMark> {
-    let key = FileIdentity { inode: file.inode, device: file.device, generation: 0 };
+    let found = secret_of(file.inode, u64::from(file.device), parent_inode, dentry as u64);
+    if found == 0 {
+        return None;
+    }
+    Some(SecretMark { entry: found as u32 - 1, action: (found >> 32) as u32 })
+}
+
+/// A function of its own for the sake of the stack: its keys take place only while it runs. Gives the entry's number
+/// plus one, and the action above 32 bits; 0 when there is no mark.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn secret_of(inode: u64, device: u64, parent_inode: u64, dentry: u64) -> u64 {
+    let key = FileIdentity { inode, device: device as u32, generation: 0 };
     // SAFETY: the value is copied at once.
     if let Some(mark) = unsafe { SECRET_OBJECTS.get(&key) } {
-        return Some(*mark);
+        return (u64::from(mark.action) << 32) | (u64::from(mark.entry) + 1);
     }
-    let name = kernel::at(dentry, &kernel::DENTRY_NAME);
+    let name = kernel::at(dentry as Address, &kernel::DENTRY_NAME);
     let name_bytes = (kernel::get::<u64>(name, &kernel::QSTR_HASH_LEN) >> 32) as u32;
-    let mut key = SecretName { parent_inode, device: file.device, name_bytes, name: [0; 64] };
+    let mut key = SecretName { parent_inode, device: device as u32, name_bytes, name: [0; 64] };
     let kept = if name_bytes > 64 { 64 } else { name_bytes };
     // SAFETY: at most 64 bytes into an array of 64.
     unsafe {
@@ -73,7 +85,10 @@ pub(crate) fn secret(file: &FileIdentity, parent_inode: u64, dentry: Address) ->
         );
     }
     // SAFETY: the value is copied at once.
-    unsafe { SECRET_NAMES.get(&key) }.copied()
+    match unsafe { SECRET_NAMES.get(&key) } {
+        Some(mark) => (u64::from(mark.action) << 32) | (u64::from(mark.entry) + 1),
+        None => 0,
+    }
 }
 
 /// Takes a token of the segment's bucket. A segment that is not known shares the host's bucket, segment 0.

@@ -8,7 +8,7 @@ use mcp_monitor_common::{
     map::SocketOwner,
     mechanism,
     mechanism::Tier,
-    record::{Direction, NetworkBody, RecordKind},
+    record::{Direction, RecordKind},
 };
 
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
     address::{AF_INET, AF_INET6, AF_UNIX},
     change::lsm,
     egress,
-    egress::SOCKETS,
+    egress::{SOCKETS, Said},
     file::argument,
     kernel,
     kernel::Address,
@@ -43,8 +43,27 @@ pub(crate) fn accepted(process: &Process, sock: Address, mechanism: u32) {
         unix::accepted(process, sock, mechanism);
     } else if family == AF_INET || family == AF_INET6 {
         let remote = address::remote(sock);
-        egress::own(process, sock, remote, Direction::In);
-        egress::emit(process, RecordKind::Accept, mechanism, egress::body(sock, remote, Direction::In, 0), 0);
+        egress::own(process, sock, &remote, Direction::In);
+        let said = Said::new(RecordKind::Accept, mechanism, Direction::In, 0);
+        egress::emit(process, sock, &remote, said, 0);
+    }
+}
+
+/// [`accepted`] for programs that have much else to do: verified once for itself.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn report_accepted(sock: u64, mechanism: u64) -> u64 {
+    if let Some(process) = lineage::current() {
+        accepted(&process, sock as Address, mechanism as u32);
+    }
+    0
+}
+
+/// Calls [`report_accepted`], unless there is no socket.
+#[inline(always)]
+pub(crate) fn accepted_apart(sock: Address, mechanism: u32) {
+    if !sock.is_null() {
+        report_accepted(sock as u64, u64::from(mechanism));
     }
 }
 
@@ -90,8 +109,8 @@ pub fn socket_state(context: RawTracePointContext) -> i32 {
 #[inline(always)]
 fn listens(sock: Address) -> Option<()> {
     let process = lineage::current()?;
-    let body = egress::body(sock, address::Internet::default(), Direction::In, 0);
-    egress::emit(&process, RecordKind::Listen, mechanism::SOCKET_STATE, body, 0);
+    let said = Said::new(RecordKind::Listen, mechanism::SOCKET_STATE, Direction::In, 0);
+    egress::emit(&process, sock, &address::Internet::default(), said, 0);
     Some(())
 }
 
@@ -106,10 +125,10 @@ fn asks(sock: Address) -> Option<()> {
     };
     let remote = address::remote(sock);
     if kernel::TIER.load() == Tier::Tracepoint as u32 {
-        egress::stream(&process, sock, remote, mechanism::SOCKET_STATE, 0);
+        egress::stream(&process, sock, &remote, mechanism::SOCKET_STATE, 0);
     } else if SOCKETS.get_ptr(&(sock as u64)).is_none() {
         // Asked for by a way that passes no security hook, e.g. the subflow of an MPTCP socket.
-        egress::own(&process, sock, remote, Direction::Out);
+        egress::own(&process, sock, &remote, Direction::Out);
     }
     Some(())
 }
@@ -133,8 +152,8 @@ fn owner(sock: Address) -> Option<(Process, u16)> {
 #[inline(always)]
 fn established(sock: Address) -> Option<()> {
     let (process, _) = owner(sock)?;
-    let body = egress::body(sock, address::remote(sock), Direction::Out, 0);
-    egress::emit(&process, RecordKind::Connect, mechanism::SOCKET_STATE, body, 0);
+    let said = Said::new(RecordKind::Connect, mechanism::SOCKET_STATE, Direction::Out, 0);
+    egress::emit(&process, sock, &address::remote(sock), said, 0);
     Some(())
 }
 
@@ -143,23 +162,19 @@ fn closed(sock: Address, old: i32) -> Option<()> {
     let (process, direction) = owner(sock)?;
     let _ = SOCKETS.remove(&(sock as u64));
     let direction = if direction == Direction::In as u16 { Direction::In } else { Direction::Out };
+    let mut said = Said::new(RecordKind::Close, mechanism::SOCKET_STATE, direction, 0);
     if old == SYN_SENT {
         let error = kernel::get::<i32>(sock, &kernel::SOCK_ERROR);
-        let result = if error == 0 { ABORTED } else { -error };
-        let body = egress::body(sock, address::remote(sock), direction, result);
-        egress::emit(&process, RecordKind::Connect, mechanism::SOCKET_STATE, body, 0);
-        return None;
+        said.kind = RecordKind::Connect;
+        said.result = if error == 0 { ABORTED } else { -error };
+    } else {
+        // bytes_sent counts what was sent again once more; bytes_received counts the peer's FIN as a byte.
+        let sent = kernel::get::<u64>(sock, &kernel::TCP_BYTES_SENT)
+            .wrapping_sub(kernel::get::<u64>(sock, &kernel::TCP_BYTES_RETRANSMITTED));
+        let received = kernel::get::<u64>(sock, &kernel::TCP_BYTES_RECEIVED);
+        let fin = kernel::get::<u64>(sock, &kernel::SOCK_FLAGS) & SOCK_DONE != 0 && received > 0;
+        said.bytes = (sent, if fin { received - 1 } else { received });
     }
-    // bytes_sent counts what was sent again once more; bytes_received counts the peer's FIN as a byte.
-    let sent = kernel::get::<u64>(sock, &kernel::TCP_BYTES_SENT)
-        .wrapping_sub(kernel::get::<u64>(sock, &kernel::TCP_BYTES_RETRANSMITTED));
-    let received = kernel::get::<u64>(sock, &kernel::TCP_BYTES_RECEIVED);
-    let fin = kernel::get::<u64>(sock, &kernel::SOCK_FLAGS) & SOCK_DONE != 0 && received > 0;
-    let body = NetworkBody {
-        bytes_sent: sent,
-        bytes_received: if fin { received - 1 } else { received },
-        ..egress::body(sock, address::remote(sock), direction, 0)
-    };
-    egress::emit(&process, RecordKind::Close, mechanism::SOCKET_STATE, body, 0);
+    egress::emit(&process, sock, &address::remote(sock), said, 0);
     Some(())
 }

@@ -7,7 +7,7 @@ use mcp_monitor_common::{map::io_uring_shape, mechanism, record::RecordKind};
 
 use crate::{
     descriptor,
-    file::{Use, report},
+    file::{Use, report_apart},
     ingress, kernel,
     kernel::Address,
     lineage,
@@ -31,7 +31,7 @@ fn completed(context: &RawTracePointContext) -> Option<()> {
     if shape == io_uring_shape::ABSENT || shape == io_uring_shape::USER_DATA {
         return None;
     }
-    let process = lineage::current()?;
+    lineage::current()?;
     let request = context.arg::<u64>(1) as Address;
     // The branch that is not this kernel's shape is pruned, and with it the read of an argument that is not there.
     let result = if shape == io_uring_shape::REQUEST_CQE {
@@ -56,14 +56,11 @@ fn completed(context: &RawTracePointContext) -> Option<()> {
                 can_refuse: false,
             };
             if !file.is_null() {
-                report(&process, file, how);
+                report_apart(file, how);
             }
         }
         OP_ACCEPT => {
-            let sock = descriptor::sock_of_file(file);
-            if !sock.is_null() {
-                ingress::accepted(&process, sock, mechanism::IO_URING_COMPLETE);
-            }
+            ingress::accepted_apart(descriptor::sock_of_file(file), mechanism::IO_URING_COMPLETE);
         }
         _ => {}
     }

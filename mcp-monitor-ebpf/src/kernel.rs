@@ -90,6 +90,7 @@ impl Plain for i32 {}
 impl Plain for u64 {}
 impl Plain for [u8; 16] {}
 impl Plain for [u32; 4] {}
+impl Plain for [u64; 3] {}
 
 /// Reads a member; zero when the kernel lacks it or reading fails.
 #[inline(always)]

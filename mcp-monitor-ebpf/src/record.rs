@@ -216,22 +216,21 @@ impl<B: Copy + Default> Writer<B> {
         let sent = unsafe {
             let sequence = ptr::read_volatile(&raw const (*self.slot).sequence) + 1;
             ptr::write_volatile(&raw mut (*self.slot).sequence, sequence);
-            let header = RecordHeader {
-                size_bytes: size,
-                kind: kind as u16,
-                flags: flags | process.header_flags(),
-                lane: helpers::bpf_get_smp_processor_id() * SCRATCH_SLOTS + self.index,
-                mechanism,
-                sequence,
-                boot_ns: helpers::bpf_ktime_get_boot_ns(),
-                segment: process.segment,
-                start_boottime_ns: process.start_boottime_ns,
-                tgid: process.tgid,
-                tid: process.tid,
-                exec_id: process.exec_id,
-                count: 1,
-            };
-            ptr::write((&raw mut (*self.slot).buffer).cast::<RecordHeader>(), header);
+            // Field by field: a header put together on the stack would be there once for every call.
+            let header = (&raw mut (*self.slot).buffer).cast::<RecordHeader>();
+            (*header).size_bytes = size;
+            (*header).kind = kind as u16;
+            (*header).flags = flags | process.header_flags();
+            (*header).lane = helpers::bpf_get_smp_processor_id() * SCRATCH_SLOTS + self.index;
+            (*header).mechanism = mechanism;
+            (*header).sequence = sequence;
+            (*header).boot_ns = helpers::bpf_ktime_get_boot_ns();
+            (*header).segment = process.segment;
+            (*header).start_boottime_ns = process.start_boottime_ns;
+            (*header).tgid = process.tgid;
+            (*header).tid = process.tid;
+            (*header).exec_id = process.exec_id;
+            (*header).count = 1;
             output((&raw mut (*self.slot).buffer).cast(), size, process.segment, kind, weight)
         };
         self.release();

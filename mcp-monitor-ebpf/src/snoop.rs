@@ -58,7 +58,7 @@ fn checked(target: Address, mode: u32, mechanism: u32) -> Option<()> {
 /// unsigned int mode)
 #[lsm(hook = "ptrace_access_check")]
 pub fn lsm_ptrace_access(context: LsmContext) -> i32 {
-    checked(lsm(&context, 0), context.arg::<u64>(1) as u32, mechanism::LSM_PTRACE_ACCESS);
+    checked(lsm(&context, 0), lsm(&context, 1) as u32, mechanism::LSM_PTRACE_ACCESS);
     0
 }
 

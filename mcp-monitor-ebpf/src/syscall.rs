@@ -7,7 +7,7 @@ use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use mcp_monitor_common::{
     mechanism::SYSCALL_EXIT,
     record::{
-        ACCESS_EXECUTE, BLIND_IO_URING, BLIND_RAW_SOCKET, BlindBody, Direction, FileBody, NETWORK_AS_GIVEN, NetworkBody,
+        ACCESS_EXECUTE, BLIND_IO_URING, BLIND_RAW_SOCKET, BlindBody, Direction, FileBody, NETWORK_AS_GIVEN,
         PATH_AS_GIVEN, PathSlice, RecordKind, SNOOP_NAMESPACE_PID, SNOOP_PIDFD_GETFD, SNOOP_PROCESS_VM_READ,
         SNOOP_PROCESS_VM_WRITE, SNOOP_PTRACE, SnoopBody,
     },
@@ -17,7 +17,8 @@ use crate::{
     address,
     address::{AF_INET, AF_INET6, AF_UNIX, Memory},
     descriptor, egress,
-    file::{Use, report},
+    egress::Said,
+    file::{Use, report_apart},
     ingress, kernel,
     kernel::Address,
     lineage,
@@ -179,92 +180,120 @@ impl Registers {
 #[raw_tracepoint(tracepoint = "sys_exit")]
 pub fn syscall_exit(context: RawTracePointContext) -> i32 {
     // Everybody's system calls pass here: one look-up, then out.
-    if let Some(process) = lineage::current() {
-        exits(&process, context.arg::<u64>(0) as Address, context.arg::<u64>(1) as i64);
+    if lineage::current().is_some() {
+        exits(context.arg::<u64>(0) as Address, context.arg::<u64>(1) as i64);
     }
     0
 }
 
 #[inline(always)]
-fn exits(process: &Process, at: Address, result: i64) -> Option<()> {
+fn exits(at: Address, result: i64) -> Option<()> {
     let number = kernel::get::<u64>(at, &kernel::REGS_ORIG_AX) as u32;
     let is_compat = kernel::get::<u32>(kernel::current_task(), &kernel::TASK_THREAD_STATUS) & TS_COMPAT != 0;
     let registers = Registers { at, compat: is_compat };
     // Bit 30 marks the x32 ABI, whose numbers are the native ones.
     let call = if is_compat { compat(number)? } else { native(number & !0x4000_0000)? };
+    let (at, is_compat) = (at as u64, u64::from(is_compat));
 
-    let file: Address;
     let mut how =
         Use { kind: RecordKind::Open, mechanism: SYSCALL_EXIT, result: 0, flags: 0, access: 0, can_refuse: false };
-    match call {
-        Call::Open(directory, name, flags) => {
-            if result < 0 {
-                return failed_open(process, &registers, directory, name, result);
+    let descriptor = match call {
+        Call::Open(directory, name, _) if result < 0 => {
+            if name != NO {
+                exit_failed_open(at, is_compat, u64::from(directory) << 8 | u64::from(name), result as u64);
             }
-            file = descriptor::file(result as u32);
+            return None;
+        }
+        Call::Open(_, _, flags) => {
             if flags != NO {
                 // The kernel has taken O_CREAT and O_TRUNC out of f_flags by now.
                 how.flags = registers.argument(flags) as u32;
                 how.access = created(how.flags);
             }
+            result as u32
         }
-        Call::Change(kind, directory, name, new_directory, new_name, flags) if result == 0 => {
-            return changed(process, &registers, kind, [directory, name, new_directory, new_name, flags]);
+        Call::Change(kind, directory, name, new_directory, new_name, flags) => {
+            if result == 0 {
+                let arguments = u64::from(directory)
+                    | u64::from(name) << 8
+                    | u64::from(new_directory) << 16
+                    | u64::from(new_name) << 24
+                    | u64::from(flags) << 32;
+                exit_change(at, is_compat, arguments, kind as u64);
+            }
+            return None;
         }
-        Call::Receive if result >= 0 => return received(process, &registers),
-        Call::PidfdGetfd if result >= 0 => {
+        _ if result < 0 && !matches!(call, Call::Connect | Call::Map) => return None,
+        Call::Receive => {
+            exit_receive(registers.argument(1));
+            return None;
+        }
+        Call::PidfdGetfd => {
             how.kind = RecordKind::Receive;
             how.flags = 1;
-            file = descriptor::file(result as u32);
+            exit_snoop(0, u64::from(SNOOP_PIDFD_GETFD));
+            result as u32
         }
-        Call::Map if registers.argument(2) & PROT_EXEC != 0 && !(-4095..0).contains(&result) => {
+        Call::Map => {
             let descriptor = registers.argument(4) as i32;
-            if descriptor < 0 {
+            if registers.argument(2) & PROT_EXEC == 0 || (-4095..0).contains(&result) || descriptor < 0 {
                 return None;
             }
             how.kind = RecordKind::Map;
             how.flags = registers.argument(2) as u32;
             how.access = ACCESS_EXECUTE;
-            file = descriptor::file(descriptor as u32);
+            descriptor as u32
         }
-        Call::Connect => return connected(process, &registers, result),
-        Call::Accept if result >= 0 => {
-            let sock = descriptor::sock_of_file(descriptor::file(result as u32));
-            if !sock.is_null() {
-                ingress::accepted(process, sock, SYSCALL_EXIT);
-            }
-            return None;
-        }
-        Call::SendTo if result >= 0 => {
-            return sent(process, registers.argument(0) as u32, registers.argument(4) as Address);
-        }
-        Call::SendMessage if result >= 0 => {
-            // msg_name is the first member of struct user_msghdr.
-            let name: u64 = kernel::read_user(registers.argument(1) as Address);
-            return sent(process, registers.argument(0) as u32, name as Address);
-        }
-        Call::Socket if result >= 0 => {
-            if registers.argument(1) & 0xf == u64::from(SOCK_RAW) || registers.argument(0) == AF_PACKET {
-                blind(process, BLIND_RAW_SOCKET);
-            }
-            return None;
-        }
-        Call::IoUring if result >= 0 => return blind(process, BLIND_IO_URING),
-        Call::Ptrace if result >= 0 => {
-            // PTRACE_TRACEME asks to be traced; everything else is about the target.
-            if registers.argument(0) == 0 {
+        Call::Connect => {
+            let sock = descriptor::sock_of_file(descriptor::file(registers.argument(0) as u32));
+            if sock.is_null() {
                 return None;
             }
-            return snooped(process, registers.argument(1) as u32, SNOOP_PTRACE);
+            if kernel::get::<u16>(sock, &kernel::SOCK_FAMILY) == AF_UNIX {
+                exit_connect_unix(sock as u64, registers.argument(1), result as u64);
+            } else {
+                exit_connect(sock as u64, registers.argument(1), result as u64);
+            }
+            return None;
         }
-        Call::ProcessVm(way) if result >= 0 => return snooped(process, registers.argument(0) as u32, way),
-        _ => return None,
-    }
+        Call::Accept => {
+            ingress::accepted_apart(descriptor::sock_of_file(descriptor::file(result as u32)), SYSCALL_EXIT);
+            return None;
+        }
+        Call::SendTo => {
+            exit_send(registers.argument(0), registers.argument(4));
+            return None;
+        }
+        Call::SendMessage => {
+            // msg_name is the first member of struct user_msghdr.
+            exit_send(registers.argument(0), kernel::read_user::<u64>(registers.argument(1) as Address));
+            return None;
+        }
+        Call::Socket => {
+            if registers.argument(1) & 0xf == u64::from(SOCK_RAW) || registers.argument(0) == AF_PACKET {
+                exit_blind(u64::from(BLIND_RAW_SOCKET));
+            }
+            return None;
+        }
+        Call::IoUring => {
+            exit_blind(u64::from(BLIND_IO_URING));
+            return None;
+        }
+        Call::Ptrace => {
+            // PTRACE_TRACEME asks to be traced; everything else is about the target.
+            if registers.argument(0) != 0 {
+                exit_snoop(registers.argument(1), u64::from(SNOOP_PTRACE));
+            }
+            return None;
+        }
+        Call::ProcessVm(way) => {
+            exit_snoop(registers.argument(0), u64::from(way));
+            return None;
+        }
+    };
+    let file = descriptor::file(descriptor);
     if !file.is_null() {
-        if how.kind == RecordKind::Receive {
-            snooped(process, 0, SNOOP_PIDFD_GETFD);
-        }
-        report(process, file, how);
+        report_apart(file, how);
     }
     None
 }
@@ -275,48 +304,105 @@ fn created(flags: u32) -> u32 {
     (if flags & 0o100 != 0 { ACCESS_CREATE } else { 0 }) | (if flags & 0o1000 != 0 { ACCESS_TRUNCATE } else { 0 })
 }
 
+// What follows are functions with symbols of their own and only numbers as arguments: each is verified once for
+// itself, and has a stack frame only while it runs.
+
 /// The name as it was given: the kernel found no file that could be asked.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn exit_failed_open(at: u64, compat: u64, arguments: u64, result: u64) -> u64 {
+    if let Some(process) = lineage::current() {
+        let registers = Registers { at: at as Address, compat: compat != 0 };
+        failed_open(&process, &registers, (arguments >> 8) as u8, arguments as u8, result as i64);
+    }
+    0
+}
+
 #[inline(always)]
 fn failed_open(process: &Process, registers: &Registers, directory: u8, name: u8, result: i64) -> Option<()> {
-    if name == NO {
-        return None;
-    }
     let mut writer = Writer::<FileBody>::new(process, RecordKind::Open)?;
     let path = path::given(&mut writer, registers.argument(name) as Address, registers.directory(directory));
-    writer.set(FileBody { path, result: result as i32, ..FileBody::default() });
+    clear(writer.body());
+    // SAFETY: as in `clear`.
+    unsafe {
+        (*writer.body()).path = path;
+        (*writer.body()).result = result as i32;
+    }
     writer.send(process, RecordKind::Open, SYSCALL_EXIT, 0, Weight::Bulk);
     None
 }
 
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn exit_change(at: u64, compat: u64, arguments: u64, kind: u64) -> u64 {
+    let Some(process) = lineage::current() else { return 0 };
+    let registers = Registers { at: at as Address, compat: compat != 0 };
+    let kind = match kind {
+        kind if kind == RecordKind::Rename as u64 => RecordKind::Rename,
+        kind if kind == RecordKind::Link as u64 => RecordKind::Link,
+        kind if kind == RecordKind::Symlink as u64 => RecordKind::Symlink,
+        kind if kind == RecordKind::Unlink as u64 => RecordKind::Unlink,
+        kind if kind == RecordKind::Truncate as u64 => RecordKind::Truncate,
+        _ => RecordKind::Chmod,
+    };
+    changed(&process, &registers, kind, arguments);
+    0
+}
+
 #[inline(always)]
-fn changed(process: &Process, registers: &Registers, kind: RecordKind, arguments: [u8; 5]) -> Option<()> {
-    let [directory, name, new_directory, new_name, flags] = arguments;
+fn changed(process: &Process, registers: &Registers, kind: RecordKind, arguments: u64) -> Option<()> {
+    let (directory, name) = (arguments as u8, (arguments >> 8) as u8);
+    let (new_directory, new_name, flags) = ((arguments >> 16) as u8, (arguments >> 24) as u8, (arguments >> 32) as u8);
     let mut writer = Writer::<FileBody>::new(process, kind)?;
     let path = path::given(&mut writer, registers.argument(name) as Address, registers.directory(directory));
-    let mut body = FileBody { path, result: 0, ..FileBody::default() };
-    if kind == RecordKind::Symlink {
-        // What it points to is text, whatever it looks like.
-        body.target = PathSlice {
-            bytes: writer.user_text(registers.argument(new_name) as Address),
-            flags: PATH_AS_GIVEN,
-            components: 0,
-        };
-    } else if new_name != NO {
-        body.target =
-            path::given(&mut writer, registers.argument(new_name) as Address, registers.directory(new_directory));
+    let body = writer.body();
+    clear(body);
+    // SAFETY: as in `clear`.
+    unsafe {
+        (*body).path = path;
+        if kind == RecordKind::Symlink {
+            // What it points to is text, whatever it looks like.
+            (*body).target = PathSlice {
+                bytes: writer.user_text(registers.argument(new_name) as Address),
+                flags: PATH_AS_GIVEN,
+                components: 0,
+            };
+        } else if new_name != NO {
+            (*body).target =
+                path::given(&mut writer, registers.argument(new_name) as Address, registers.directory(new_directory));
+        }
+        if flags != NO {
+            (*body).flags = registers.argument(flags) as u32;
+        }
     }
-    if flags != NO {
-        body.flags = registers.argument(flags) as u32;
-    }
-    writer.set(body);
     writer.send(process, kind, SYSCALL_EXIT, 0, Weight::Bulk);
     None
 }
 
-/// Files that came in with a message: its control data, as the kernel has just written it to user memory.
+/// Zeroes a body in place.
 #[inline(always)]
-fn received(process: &Process, registers: &Registers) -> Option<()> {
-    let message = registers.argument(1) as Address;
+fn clear(body: *mut FileBody) {
+    // SAFETY: the body lies in a slot that a writer owns, 8-aligned; 15 words are its 120 bytes.
+    unsafe {
+        let words = body.cast::<u64>();
+        let mut at = 0;
+        while at < size_of::<FileBody>() / 8 {
+            core::ptr::write_volatile(words.add(at), 0);
+            at += 1;
+        }
+    }
+}
+
+/// Files that came in with a message: its control data, as the kernel has just written it to user memory.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn exit_receive(message: u64) -> u64 {
+    received(message as Address);
+    0
+}
+
+#[inline(always)]
+fn received(message: Address) -> Option<()> {
     // struct user_msghdr (include/linux/socket.h): msg_control at 32, msg_controllen at 40.
     let control: u64 = kernel::read_user(message.wrapping_add(32));
     let length: u64 = kernel::read_user(message.wrapping_add(40));
@@ -346,55 +432,73 @@ fn received(process: &Process, registers: &Registers) -> Option<()> {
                 access: 0,
                 can_refuse: false,
             };
-            report(process, file, how);
+            report_apart(file, how);
         }
         at += 1;
     }
     None
 }
 
-/// TCP is seen at the socket's change of state and UDP at the cgroup programs; here are local sockets, and
-/// connections that failed before they got so far.
+/// A local socket's peer by the kernel's record of it, or, where there came to be none, the name as given.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn exit_connect_unix(sock: u64, sockaddr: u64, result: u64) -> u64 {
+    let Some(process) = lineage::current() else { return 0 };
+    let sock = sock as Address;
+    let how = unix::How {
+        kind: RecordKind::Connect,
+        mechanism: SYSCALL_EXIT,
+        direction: Direction::Out,
+        result: result as i32,
+    };
+    if result == 0 {
+        unix::report(&process, sock, kernel::pointer(sock, &kernel::UNIX_PEER), how, 0);
+    } else {
+        unix::given(&process, sock, sockaddr as Address, how);
+    }
+    0
+}
+
+/// TCP is seen at the socket's change of state and UDP at the cgroup programs; here are connections that failed
+/// before they got so far.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn exit_connect(sock: u64, sockaddr: u64, result: u64) -> u64 {
+    if let Some(process) = lineage::current() {
+        failed_connect(&process, sock as Address, sockaddr as Address, result as i64);
+    }
+    0
+}
+
 #[inline(always)]
-fn connected(process: &Process, registers: &Registers, result: i64) -> Option<()> {
+fn failed_connect(process: &Process, sock: Address, sockaddr: Address, result: i64) -> Option<()> {
     const EINPROGRESS: i64 = -115;
     const EALREADY: i64 = -114;
     const ECONNREFUSED: i64 = -111;
     const ETIMEDOUT: i64 = -110;
     const ECONNRESET: i64 = -104;
-    let sock = descriptor::sock_of_file(descriptor::file(registers.argument(0) as u32));
-    if sock.is_null() {
-        return None;
-    }
-    let sockaddr = registers.argument(1) as Address;
     let family = kernel::get::<u16>(sock, &kernel::SOCK_FAMILY);
-    if family == AF_UNIX {
-        if result == 0 {
-            let peer = kernel::pointer(sock, &kernel::UNIX_PEER);
-            let how = unix::How {
-                kind: RecordKind::Connect,
-                mechanism: SYSCALL_EXIT,
-                direction: Direction::Out,
-                result: 0,
-            };
-            unix::report(process, sock, peer, how, 0);
-        } else {
-            unix::given(process, sock, sockaddr, RecordKind::Connect, SYSCALL_EXIT, result as i32);
-        }
-        return None;
-    }
     let seen_elsewhere = matches!(result, 0 | EINPROGRESS | EALREADY | ECONNREFUSED | ETIMEDOUT | ECONNRESET);
     if seen_elsewhere || (family != AF_INET && family != AF_INET6) {
         return None;
     }
     let remote = address::of_sockaddr(sockaddr, Memory::User)?;
-    let body =
-        NetworkBody { flags: NETWORK_AS_GIVEN, ..egress::body(sock, remote, Direction::Out, result as i32) };
-    egress::emit(process, RecordKind::Connect, SYSCALL_EXIT, body, 0);
+    let mut said = Said::new(RecordKind::Connect, SYSCALL_EXIT, Direction::Out, result as i32);
+    said.flags = NETWORK_AS_GIVEN;
+    egress::emit(process, sock, &remote, said, 0);
     None
 }
 
 /// Datagrams to a local socket, and packets of raw sockets; UDP is seen at the cgroup programs.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn exit_send(descriptor: u64, sockaddr: u64) -> u64 {
+    if let Some(process) = lineage::current() {
+        sent(&process, descriptor as u32, sockaddr as Address);
+    }
+    0
+}
+
 #[inline(always)]
 fn sent(process: &Process, descriptor: u32, sockaddr: Address) -> Option<()> {
     if sockaddr.is_null() {
@@ -407,26 +511,46 @@ fn sent(process: &Process, descriptor: u32, sockaddr: Address) -> Option<()> {
     let family = kernel::get::<u16>(sock, &kernel::SOCK_FAMILY);
     let kind = kernel::get::<u16>(sock, &kernel::SOCK_TYPE);
     if family == AF_UNIX && kind == SOCK_DGRAM {
-        unix::given(process, sock, sockaddr, RecordKind::Send, SYSCALL_EXIT, 0);
+        let how = unix::How {
+            kind: RecordKind::Send,
+            mechanism: SYSCALL_EXIT,
+            direction: Direction::Out,
+            result: 0,
+        };
+        unix::given(process, sock, sockaddr, how);
     } else if kind == SOCK_RAW {
         let remote = address::of_sockaddr(sockaddr, Memory::User)?;
-        let body = NetworkBody { flags: NETWORK_AS_GIVEN, ..egress::body(sock, remote, Direction::Out, 0) };
-        egress::emit_first(process, RecordKind::Send, SYSCALL_EXIT, body);
+        let mut said = Said::new(RecordKind::Send, SYSCALL_EXIT, Direction::Out, 0);
+        said.flags = NETWORK_AS_GIVEN;
+        egress::emit_first(process, sock, &remote, said);
     }
     None
 }
 
-#[inline(always)]
-fn snooped(process: &Process, target: u32, way: u32) -> Option<()> {
-    let body = SnoopBody { target_tgid: target, way, flags: SNOOP_NAMESPACE_PID, ..SnoopBody::default() };
-    snoop::emit(process, SYSCALL_EXIT, body)
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn exit_snoop(target: u64, way: u64) -> u64 {
+    if let Some(process) = lineage::current() {
+        let body = SnoopBody {
+            target_tgid: target as u32,
+            way: way as u32,
+            flags: SNOOP_NAMESPACE_PID,
+            ..SnoopBody::default()
+        };
+        snoop::emit(&process, SYSCALL_EXIT, body);
+    }
+    0
 }
 
 /// Says that the process has begun something that this tier cannot follow.
-#[inline(always)]
-fn blind(process: &Process, what: u32) -> Option<()> {
-    let mut writer = Writer::<BlindBody>::new(process, RecordKind::Blind)?;
-    writer.set(BlindBody { what, reserved: 0 });
-    writer.send(process, RecordKind::Blind, SYSCALL_EXIT, 0, Weight::Vital);
-    None
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn exit_blind(what: u64) -> u64 {
+    if let Some(process) = lineage::current()
+        && let Some(mut writer) = Writer::<BlindBody>::new(&process, RecordKind::Blind)
+    {
+        writer.set(BlindBody { what: what as u32, reserved: 0 });
+        writer.send(&process, RecordKind::Blind, SYSCALL_EXIT, 0, Weight::Vital);
+    }
+    0
 }

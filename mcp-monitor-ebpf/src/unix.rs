@@ -8,7 +8,8 @@ use mcp_monitor_common::{
     map::ReliefKey,
     mechanism,
     record::{
-        Direction, HEADER_RELIEVED, NETWORK_AS_GIVEN, NETWORK_UNIX_ABSTRACT, NetworkBody, RESULT_PERMITTED, RecordKind,
+        Direction, FileIdentity, HEADER_RELIEVED, NETWORK_AS_GIVEN, NETWORK_UNIX_ABSTRACT, NetworkBody, PathSlice,
+        RESULT_PERMITTED, RecordKind, Slice,
     },
 };
 
@@ -40,57 +41,68 @@ pub(crate) struct How {
 #[inline(always)]
 pub(crate) fn report(process: &Process, sock: Address, named: Address, how: How, flags: u16) -> bool {
     let Some(mut writer) = Writer::<NetworkBody>::new(process, how.kind) else { return false };
-    let mut body = NetworkBody {
-        socket: sock as u64,
-        family: AF_UNIX,
-        socket_type: kernel::get::<u16>(sock, &kernel::SOCK_TYPE),
-        direction: how.direction as u16,
-        result: how.result,
-        ..NetworkBody::default()
-    };
-    let bound = kernel::at(named, &kernel::UNIX_PATH);
-    let dentry = kernel::pointer(bound, &kernel::PATH_DENTRY);
-    if dentry.is_null() {
-        let unix_address = kernel::pointer(named, &kernel::UNIX_ADDRESS);
-        // The family's two bytes and, for an abstract name, a NUL stand before the name.
-        let length = kernel::get::<u32>(unix_address, &kernel::UNIX_ADDRESS_LENGTH);
-        let name = kernel::at(unix_address, &kernel::UNIX_ADDRESS_NAME).wrapping_add(2);
-        if !unix_address.is_null() && length > 3 && length < 120 && kernel::read::<u8>(name) == 0 {
-            body.flags = NETWORK_UNIX_ABSTRACT;
-            body.unix_name = writer.kernel_bytes(name.wrapping_add(1), length - 3);
+    let body = writer.body();
+    // SAFETY: the body lies in the slot that the writer owns; every field is written.
+    unsafe {
+        fill(body, sock, how);
+        let bound = kernel::at(named, &kernel::UNIX_PATH);
+        let dentry = kernel::pointer(bound, &kernel::PATH_DENTRY);
+        if dentry.is_null() {
+            let unix_address = kernel::pointer(named, &kernel::UNIX_ADDRESS);
+            // The family's two bytes and, for an abstract name, a NUL stand before the name.
+            let length = kernel::get::<u32>(unix_address, &kernel::UNIX_ADDRESS_LENGTH);
+            let name = kernel::at(unix_address, &kernel::UNIX_ADDRESS_NAME).wrapping_add(2);
+            if !unix_address.is_null() && length > 3 && length < 120 && kernel::read::<u8>(name) == 0 {
+                (*body).flags = NETWORK_UNIX_ABSTRACT;
+                (*body).unix_name = writer.kernel_bytes(name.wrapping_add(1), length - 3);
+            }
+        } else {
+            (*body).unix_file = identity::of_dentry(dentry);
+            (*body).unix_path = path::walk_path(&mut writer, bound);
         }
-    } else {
-        body.unix_file = identity::of_dentry(dentry);
-        body.unix_path = path::walk_path(&mut writer, bound);
     }
-    writer.set(body);
     writer.send(process, how.kind, how.mechanism, flags, Weight::Bulk)
+}
+
+/// Everything but the name.
+#[inline(always)]
+unsafe fn fill(body: *mut NetworkBody, sock: Address, how: How) {
+    // SAFETY: the caller's promise: a body in a slot that a writer owns.
+    unsafe {
+        (*body).socket = sock as u64;
+        (*body).bytes_sent = 0;
+        (*body).bytes_received = 0;
+        (*body).remote_address = [0; 16];
+        (*body).local_address = [0; 16];
+        (*body).remote_port = 0;
+        (*body).local_port = 0;
+        (*body).family = AF_UNIX;
+        (*body).socket_type = kernel::get::<u16>(sock, &kernel::SOCK_TYPE);
+        (*body).protocol = 0;
+        (*body).direction = how.direction as u16;
+        (*body).result = how.result;
+        (*body).unix_path = PathSlice::default();
+        (*body).unix_name = Slice::default();
+        (*body).flags = 0;
+        (*body).unix_file = FileIdentity::default();
+    }
 }
 
 /// Reports a name as user memory gives it.
 #[inline(always)]
-pub(crate) fn given(process: &Process, sock: Address, sockaddr: Address, kind: RecordKind, mechanism: u32, result: i32) {
-    let Some(mut writer) = Writer::<NetworkBody>::new(process, kind) else { return };
-    let mut body = NetworkBody {
-        socket: sock as u64,
-        family: AF_UNIX,
-        socket_type: kernel::get::<u16>(sock, &kernel::SOCK_TYPE),
-        direction: Direction::Out as u16,
-        result,
-        flags: NETWORK_AS_GIVEN,
-        ..NetworkBody::default()
-    };
+pub(crate) fn given(process: &Process, sock: Address, sockaddr: Address, how: How) {
+    let Some(mut writer) = Writer::<NetworkBody>::new(process, how.kind) else { return };
+    let body = writer.body();
     // An abstract name begins with a NUL: the text after it is taken, and flagged.
     let name = sockaddr.wrapping_add(2);
-    let first: u8 = kernel::read_user(name);
-    if first == 0 {
-        body.flags |= NETWORK_UNIX_ABSTRACT;
-        body.unix_name = writer.user_text(name.wrapping_add(1));
-    } else {
-        body.unix_name = writer.user_text(name);
+    let is_abstract = kernel::read_user::<u8>(name) == 0;
+    // SAFETY: the body lies in the slot that the writer owns.
+    unsafe {
+        fill(body, sock, how);
+        (*body).flags = NETWORK_AS_GIVEN | if is_abstract { NETWORK_UNIX_ABSTRACT } else { 0 };
+        (*body).unix_name = writer.user_text(if is_abstract { name.wrapping_add(1) } else { name });
     }
-    writer.set(body);
-    writer.send(process, kind, mechanism, 0, Weight::Bulk);
+    writer.send(process, how.kind, how.mechanism, 0, Weight::Bulk);
 }
 
 /// Reports an accepted connection.
