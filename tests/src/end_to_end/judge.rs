@@ -21,7 +21,8 @@ pub(crate) enum Result {
     Made(Outcome, String),
 }
 
-/// What a tier cannot know of events of this kind, whatever the act says.
+/// What a tier cannot know of events of this kind, whatever the act says. Allowed for where it is plainly observed; an
+/// evasion is caught only with the identity of what it was about.
 fn unknowable(tier: Tier, kind: &str) -> &'static [&'static str] {
     match (tier, kind) {
         (Tier::Tracepoint, "rename" | "link" | "symlink" | "unlink" | "truncate" | "chmod") => {
@@ -33,7 +34,7 @@ fn unknowable(tier: Tier, kind: &str) -> &'static [&'static str] {
 }
 
 /// Judges what was made of an evasion.
-pub(crate) fn evasion(row: &Row, performed: &Performed, tier: Tier) -> Result {
+pub(crate) fn evasion(row: &Row, performed: &Performed) -> Result {
     if let Some(result) = not_performed(performed) {
         return result;
     }
@@ -43,7 +44,7 @@ pub(crate) fn evasion(row: &Row, performed: &Performed, tier: Tier) -> Result {
         let outcome = if findings.is_empty() { Outcome::Caught } else { Outcome::Unseen };
         return Result::Made(outcome, findings);
     }
-    let missing = missing(&want, performed, tier);
+    let missing = missing(&want, performed, None);
     if missing.is_empty() {
         return Result::Made(Outcome::Caught, String::new());
     }
@@ -59,7 +60,7 @@ const NAMED: &[(&str, &str)] =
 /// Judges a plain observation: every act must be told of, in every field.
 pub(crate) fn observation(performed: &Performed, tier: Tier) -> Result {
     not_performed(performed).unwrap_or_else(|| {
-        let missing = missing(&Want::Kind(String::new()), performed, tier);
+        let missing = missing(&Want::Kind(String::new()), performed, Some(tier));
         let coverage = performed.said.coverage();
         let named = NAMED.iter().any(|(case, name)| performed.ended.case == *case && coverage.contains(name));
         let outcome = if missing.is_empty() || named { Outcome::Caught } else { Outcome::Unseen };
@@ -94,7 +95,7 @@ fn findings_text(performed: &Performed) -> String {
 }
 
 /// What is missing, in words; nothing when every act was told of.
-fn missing(want: &Want, performed: &Performed, tier: Tier) -> String {
+fn missing(want: &Want, performed: &Performed, tolerant: Option<Tier>) -> String {
     let mut text = String::new();
     let mut count = 0;
     for act in &performed.ended.acts {
@@ -102,7 +103,7 @@ fn missing(want: &Want, performed: &Performed, tier: Tier) -> String {
             Want::Kind(kind) if !kind.is_empty() => kind.as_str(),
             _ => act.kind.as_deref().unwrap_or_default(),
         };
-        let ignored = unknowable(tier, kind);
+        let ignored = tolerant.map_or(&[][..], |tier| unknowable(tier, kind));
         let told = match want {
             Want::Rule(rule) => {
                 // A finding stands for many events; one that was folded into it still carries the rule.
@@ -193,7 +194,7 @@ mod tests {
     }
 
     fn outcome(row: &Row, records: &[Value]) -> (Outcome, String) {
-        match evasion(row, &performed(&row.id, records), Tier::Tracepoint) {
+        match evasion(row, &performed(&row.id, records)) {
             Result::Made(outcome, missing) => (outcome, missing),
             Result::NotRun(reason) | Result::Broken(reason) => panic!("{reason}"),
         }

@@ -238,7 +238,7 @@ impl Plan {
         let name = format!("evasion: {}", row.id);
         let required = row.required(tier, &self.kernel);
         let Some(performed) = performed else { return trial(name, Err("was never begun".to_owned())) };
-        match judge::evasion(row, performed, tier) {
+        match judge::evasion(row, performed) {
             judge::Result::Made(outcome, missing) => {
                 results.insert(row.id.clone(), outcome.to_string());
                 if outcome < required {
