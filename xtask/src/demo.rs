@@ -8,6 +8,7 @@
 mod network;
 mod outcome;
 mod plan;
+mod registries;
 mod scratch;
 mod servers;
 mod stream;

@@ -34,6 +34,12 @@ pub(crate) fn target() -> Result<PathBuf> {
     Ok(env::var_os("CARGO_TARGET_DIR").map_or_else(|| top.join("target"), |set| top.join(set)))
 }
 
+/// The folder for programs that setup installs and watched clients start. Not the cache: a program that runs from a
+/// hidden folder is what the monitor warns of.
+pub(crate) fn tools() -> Result<PathBuf> {
+    Ok(workspace()?.join("target/tools"))
+}
+
 /// The folder that keeps downloaded and prepared things between checkouts.
 pub(crate) fn cache() -> Result<PathBuf> {
     if let Some(set) = env::var_os("MCP_MONITOR_CACHE").filter(|value| !value.is_empty()) {

@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 
 use super::{
     plan::{Plan, pins},
+    registries::Registries,
     scratch::Scratch,
     web::Web,
 };
@@ -33,13 +34,14 @@ const CARRIED: &[&str] = &[
     "SSL_CERT_DIR",
     "SSL_CERT_FILE",
     "UV_DEFAULT_INDEX",
-    "npm_config_registry",
+    "UV_INDEX_URL",
 ];
 
 /// Everything prepared.
 pub(super) struct Servers {
     cache: PathBuf,
     search_path: OsString,
+    registries: Registries,
 }
 
 impl Servers {
@@ -47,7 +49,8 @@ impl Servers {
     pub(super) fn prepare() -> Result<Self> {
         let cache = places::cache()?.join("demo");
         places::make(&cache)?;
-        let servers = Self { cache, search_path: setup::search_path()? };
+        let search_path = setup::search_path()?;
+        let servers = Self { cache, registries: Registries::read(&search_path), search_path };
         let mark = servers.client_folder().join("ready");
         if fs::read_to_string(&mark).is_ok_and(|made_of| made_of == SDK) && servers.python().exists() {
             return Ok(servers);
@@ -96,6 +99,11 @@ impl Servers {
         Ok(["-I".into(), self.script("client.py")?.into(), plan.into()])
     }
 
+    /// Where npx and uvx ask for packages.
+    pub(super) fn registries(&self) -> &Registries {
+        &self.registries
+    }
+
     /// The Python that has the SDK.
     pub(super) fn python(&self) -> PathBuf {
         self.client_folder().join("bin/python")
@@ -117,6 +125,7 @@ impl Servers {
             // Pythons come from the host or not at all: uv would fetch them from a place that is no registry.
             ("UV_PYTHON_DOWNLOADS", "never".into()),
         ];
+        variables.extend(self.registries.environment());
         variables.extend(home.map(|home| ("HOME", home.into())));
         variables.extend(CARRIED.iter().filter_map(|name| Some((*name, env::var_os(name)?))));
         variables

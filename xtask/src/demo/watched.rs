@@ -65,9 +65,13 @@ impl Run<'_> {
         Ok(watch)
     }
 
-    fn declarations(&self) -> [String; 4] {
-        let documents = format!("{}/documents/**", self.scratch.home().display());
-        ["--allow-egress".into(), self.plan.near.to_string(), "--allow-read".into(), documents]
+    fn declarations(&self) -> Vec<String> {
+        // What is watched is the client's lineage, and of that npx and uvx are a part: they ask their registries.
+        let destinations = std::iter::once(self.plan.near.to_string());
+        let destinations = destinations.chain(self.servers.registries().destinations());
+        let mut words: Vec<String> = destinations.flat_map(|to| ["--allow-egress".into(), to]).collect();
+        words.extend(["--allow-read".into(), format!("{}/documents/**", self.scratch.home().display())]);
+        words
     }
 
     fn declared(&self) -> String {

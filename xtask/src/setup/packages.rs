@@ -69,7 +69,7 @@ pub(super) fn multilib(mode: Mode) -> Found {
     }
 }
 
-/// Node with npm: the host's, else Debian's; brought up to date in the cache when too old.
+/// Node with npm: the host's, else Debian's; a newer one among the checkout's tools when that is too old.
 pub(super) fn node(mode: Mode) -> Found {
     let version = || {
         let printed = tool("node").and_then(|node| command::capture(Command::new(node).arg("--version")))?;
@@ -95,7 +95,7 @@ pub(super) fn node(mode: Mode) -> Found {
             return Ok(());
         }
         // The npm package `node` carries the program itself.
-        let folder = places::cache()?.join("node");
+        let folder = places::tools()?.join("node");
         places::make(&folder)?;
         quietly(
             Command::new("npm")
@@ -124,7 +124,7 @@ pub(super) fn uv(mode: Mode) -> Found {
         if quietly(Command::new("python3").args(["-c", "import ensurepip"])).is_err() {
             install(&["python3-venv"])?;
         }
-        let folder = places::cache()?.join("uv");
+        let folder = places::tools()?.join("uv");
         quietly(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
         quietly(Command::new(folder.join("bin/pip")).args(["install", "--quiet", "uv"]))
     })();
@@ -134,7 +134,7 @@ pub(super) fn uv(mode: Mode) -> Found {
     }
 }
 
-/// PATH with the programs that setup put into the cache, for the tests to find.
+/// PATH with the programs that setup put among the checkout's tools, for the tests to find.
 pub(crate) fn search_path() -> Result<OsString> {
     let host = std::env::var_os("PATH").unwrap_or_default();
     let folders = own_folders()?.into_iter().chain(std::env::split_paths(&host));
@@ -142,8 +142,8 @@ pub(crate) fn search_path() -> Result<OsString> {
 }
 
 fn own_folders() -> Result<Vec<PathBuf>> {
-    let cache = places::cache()?;
-    let folders = ["node/node_modules/node/bin", "uv/bin"].map(|folder| cache.join(folder));
+    let tools = places::tools()?;
+    let folders = ["node/node_modules/node/bin", "uv/bin"].map(|folder| tools.join(folder));
     // uv's folder also has a `python3` and `pip`; they are the host's own python, so shadowing them is harmless.
     Ok(folders.into_iter().filter(|folder| folder.is_dir()).collect())
 }
