@@ -59,6 +59,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
+    many_descriptors();
     match run(Arguments::parse()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -99,11 +100,26 @@ fn run(arguments: Arguments) -> Result<bool> {
     world::tidy();
     let all_passed = result?;
     if all_passed {
-        std::fs::remove_dir_all(&scratch).with_context(|| format!("remove {}", scratch.display()))?;
+        // What is left over is a nuisance and no failure.
+        if let Err(error) = std::fs::remove_dir_all(&scratch) {
+            println!("{} could not be removed: {error}", scratch.display());
+        }
     } else {
         println!("outputs are kept in {}", scratch.display());
     }
     Ok(all_passed)
+}
+
+/// Removing a deep path takes a descriptor for each directory, and machines begin with few.
+fn many_descriptors() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: both calls work on a limit that outlives them.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
+        }
+    }
 }
 
 /// Starts the outside world beside the lineages to come.

@@ -1,6 +1,11 @@
 //! The end-to-end cases in virtual machines: every kernel in every tier that must see everything.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
 
 use anyhow::Result;
 
@@ -24,43 +29,67 @@ const SLOWNESS: &str = "10";
 /// When a machine is given up.
 const DEADLINE: Duration = Duration::from_mins(15);
 
-/// All boots, one after another: they would only starve each other.
+/// How many machines run at once. Each keeps about one processor busy.
+const AT_ONCE: usize = 2;
+
+/// One machine: its title, kernel, what is added to its command line, and its command.
+type Boot = (String, Kernel, &'static str, Vec<String>);
+
+/// All boots, a few at a time.
 pub(super) fn all(arguments: &Arguments) -> Result<Count> {
     if !binaries::exists("end-to-end")? {
         println!("not run: the tests package has no program \"end-to-end\" yet");
         return Ok(Count::skipped());
     }
     let programs = binaries::for_machine(&["end-to-end", "attack"])?;
-    let wanted = |named: &[String], name: &str| named.is_empty() || named.iter().any(|one| one == name);
+    let (boots, mut total, lines) = boots(arguments)?;
+    let queue = Mutex::new(boots.into_iter());
+    let done = Mutex::new(Count::default());
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                loop {
+                    let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+                    let Some((title, kernel, append, words)) = next else { break };
+                    let count = timed(&title, || in_machine(kernel, append, &words, &programs));
+                    *done.lock().unwrap_or_else(PoisonError::into_inner) += count;
+                }
+            });
+        }
+    });
+    total += done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if arguments.kernels.is_empty() && lines < FEWEST_KERNELS {
+        println!("FAILED machines: only {lines} kernels could be had, and {FEWEST_KERNELS} are needed");
+        total += Count::failed();
+    }
+    Ok(total)
+}
 
-    let mut total = Count::default();
+/// What is to be booted, a count of what cannot be, and how many kernel lines there are.
+fn boots(arguments: &Arguments) -> Result<(Vec<Boot>, Count, usize)> {
+    let wanted = |named: &[String], name: &str| named.is_empty() || named.iter().any(|one| one == name);
+    let mut boots = Vec::new();
+    let mut skipped = Count::default();
     let mut lines = Vec::new();
     for (name, append) in BOOTS.iter().filter(|(name, _)| wanted(&arguments.kernels, name)) {
         let kernel = match kernels::line(name)?.cached() {
             Ok(kernel) => kernel,
             Err(why) => {
                 println!("kernel {name} {append} not run: {why:#}");
-                total += Count::skipped();
+                skipped += Count::skipped();
                 continue;
             }
         };
         lines.push(*name);
         for tier in TIERS.iter().filter(|tier| wanted(&arguments.tiers, tier)) {
-            let title = format!("{tier} on kernel {kernel} {append}");
+            let title = format!("{tier} on kernel {kernel} {append}").trim_end().to_owned();
             let mut words = words_of("end-to-end", tier);
             words.extend(arguments.case.iter().flat_map(|case| ["--only".to_owned(), case.clone()]));
-            total += timed(title.trim_end(), || in_machine(kernel.clone(), append, &words, &programs));
+            boots.push((title, kernel.clone(), *append, words));
         }
     }
     lines.dedup();
-    if arguments.kernels.is_empty() && lines.len() < FEWEST_KERNELS {
-        println!(
-            "FAILED machines: only {} kernels could be had, and {FEWEST_KERNELS} are needed",
-            lines.len()
-        );
-        total += Count::failed();
-    }
-    Ok(total)
+    Ok((boots, skipped, lines.len()))
 }
 
 /// Real servers driven by a real client, in one machine with a Debian root and without a network.
