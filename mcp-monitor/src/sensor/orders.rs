@@ -175,6 +175,11 @@ impl Orders {
     /// Every loss that was counted since the start.
     #[must_use]
     pub fn losses(&self) -> Vec<Loss> {
+        // The host's totals first: what is lost while the rest is read must not look like a loss of nobody's.
+        let totals = LossCause::ALL.map(|cause| {
+            let counts = self.host_losses.get(&(cause as u32), 0);
+            (cause, counts.map_or(0, |counts| counts.iter().sum::<u64>()))
+        });
         let mut losses = Vec::new();
         let mut charged = std::collections::HashMap::new();
         for (key, counts) in self.losses.iter().flatten() {
@@ -184,8 +189,7 @@ impl Orders {
             let kind = u16::try_from(key.kind).unwrap_or(0);
             losses.push(Loss { segment: Some(SegmentId(key.segment)), cause, kind, count });
         }
-        for cause in LossCause::ALL {
-            let total: u64 = self.host_losses.get(&(cause as u32), 0).map_or(0, |counts| counts.iter().sum());
+        for (cause, total) in totals {
             let rest = total.saturating_sub(charged.get(&cause).copied().unwrap_or(0));
             if rest > 0 {
                 losses.push(Loss { segment: None, cause, kind: 0, count: rest });
