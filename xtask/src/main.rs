@@ -1,5 +1,6 @@
 //! The project's own tasks, run as `cargo xtask TASK`. One file per task; nothing here is shipped.
 
+mod bench;
 mod binaries;
 mod command;
 mod debian;
@@ -9,6 +10,7 @@ mod places;
 mod qemu;
 mod run;
 mod setup;
+mod soak;
 mod test;
 mod vm;
 
@@ -34,6 +36,10 @@ enum Task {
     Demo(demo::Arguments),
     /// Run all tests; the last line printed counts them
     Test(test::Arguments),
+    /// Measure what the monitor costs on this machine
+    Bench(bench::Arguments),
+    /// Run the proofs that take long and append their results to a file
+    Soak(soak::Arguments),
     /// Run a command in a virtual machine on one or more kernels
     Vm(vm::Arguments),
 }
@@ -44,6 +50,8 @@ fn main() -> ExitCode {
         Task::Run(arguments) => run::main(&arguments),
         Task::Demo(arguments) => demo::main(&arguments),
         Task::Test(arguments) => test::main(&arguments),
+        Task::Bench(arguments) => bench::main(&arguments),
+        Task::Soak(arguments) => soak::main(&arguments),
         Task::Vm(arguments) => vm::main(&arguments),
     };
     outcome.unwrap_or_else(|error| {

@@ -1,0 +1,106 @@
+//! `cargo xtask bench`: what the monitor costs on this machine, as a page of Markdown.
+//!
+//! The measuring itself is the program `bench-probe` of the tests package, run as root.
+
+use std::{
+    path::PathBuf,
+    process::{Command, ExitCode},
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{
+    binaries::{self, Linked},
+    command, places, setup,
+};
+
+/// What `cargo xtask bench` takes.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Fewer and shorter rounds
+    #[arg(long)]
+    quick: bool,
+    /// Write the page to FILE as well
+    #[arg(long, value_name = "FILE")]
+    write: Option<PathBuf>,
+    /// The mechanisms to measure
+    #[arg(long, value_name = "TIER", default_value = "tracepoint")]
+    tier: String,
+    /// Only the measurements whose name holds this: cost, rate, latency, build
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+    /// A remark on the circumstances, printed with the machine
+    #[arg(long, value_name = "TEXT")]
+    remark: Option<String>,
+}
+
+/// Runs the task.
+pub(crate) fn main(arguments: &Arguments) -> Result<ExitCode> {
+    setup::for_building()?;
+    let probe = Probe::build()?;
+    let mut measure = probe.command("measure")?;
+    measure.args(["--tier", &arguments.tier, "--commit", &commit()?]);
+    measure.arg("--checkout").arg(places::workspace()?);
+    if arguments.quick {
+        measure.arg("--quick");
+    }
+    if let Some(only) = &arguments.only {
+        measure.args(["--only", only]);
+    }
+    if let Some(remark) = &arguments.remark {
+        measure.args(["--remark", remark]);
+    }
+    let (page, succeeded) = binaries::spoken(&mut measure)?;
+    if !succeeded {
+        bail!("`{}` failed; its last words are above", command::shown(&measure));
+    }
+    if let Some(file) = &arguments.write {
+        std::fs::write(file, &page).with_context(|| format!("cannot write {}", file.display()))?;
+        eprintln!("written to {}", file.display());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The programs that measure and are measured.
+pub(crate) struct Probe {
+    folder: PathBuf,
+}
+
+impl Probe {
+    /// Builds them.
+    pub(crate) fn build() -> Result<Self> {
+        Ok(Self { folder: binaries::build(Linked::Dynamic)? })
+    }
+
+    /// `bench-probe WORD --monitor …`, as root.
+    pub(crate) fn command(&self, word: &str) -> Result<Command> {
+        // `env` carries the search path through sudo, which would reset it.
+        let mut command = command::as_root("env");
+        command.arg(format!("PATH={}", setup::search_path()?.display()));
+        command.arg(binaries::program(&self.folder, "bench-probe")?).arg(word);
+        command.arg("--monitor").arg(binaries::program(&self.folder, "mcp-monitor")?);
+        Ok(command)
+    }
+
+    /// The end-to-end cases, as root.
+    pub(crate) fn end_to_end(&self) -> Result<Command> {
+        let mut command = command::as_root("env");
+        command.arg(format!("PATH={}", setup::search_path()?.display()));
+        command.arg(binaries::program(&self.folder, "end-to-end")?);
+        command.arg("--monitor").arg(binaries::program(&self.folder, "mcp-monitor")?);
+        command.arg("--attack").arg(binaries::program(&self.folder, "attack")?);
+        Ok(command)
+    }
+}
+
+/// The commit that is checked out, with its date, and whether there are changes beside it.
+pub(crate) fn commit() -> Result<String> {
+    let git = |words: &[&str]| {
+        let mut git = Command::new("git");
+        command::capture(git.args(words).current_dir(places::workspace()?))
+    };
+    let commit = git(&["log", "-1", "--format=commit %h of %cs"])?;
+    let changed = git(&["status", "--porcelain", "--untracked-files=no"])?;
+    let with = if changed.trim().is_empty() { "" } else { ", with changes that are not committed" };
+    Ok(format!("{}{with}", commit.trim()))
+}
