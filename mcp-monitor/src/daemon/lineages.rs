@@ -10,6 +10,7 @@ use std::{
 };
 
 use mcp_monitor_common::map::LINEAGE_BOOTSTRAP;
+use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 
 use super::DaemonError;
 use crate::{
@@ -73,8 +74,11 @@ impl Lineages {
         }
         orders.open_segment(segment, 0)?;
         for directory in with_children(path) {
-            // The number of a cgroup v2 directory is the cgroup's id; ids of v1 directories are never asked for.
-            if let Ok(metadata) = fs::metadata(&directory) {
+            // The number of a cgroup v2 directory is the cgroup's id. A v1 directory may have the same number as
+            // somebody else's v2 cgroup; what enters it is found by looking.
+            if is_unified(&directory)
+                && let Ok(metadata) = fs::metadata(&directory)
+            {
                 orders.watch_cgroup(metadata.ino(), segment)?;
             }
         }
@@ -177,6 +181,11 @@ fn stat(pid: ProcessId) -> Option<Seen> {
 fn seen(process: &procfs::process::Process) -> Option<Seen> {
     let stat = process.stat().ok()?;
     Some(Seen { parent: ProcessId(u32::try_from(stat.ppid).unwrap_or(0)), start_ticks: stat.starttime })
+}
+
+/// Whether the directory is one of cgroup v2.
+fn is_unified(directory: &Path) -> bool {
+    statfs(directory).is_ok_and(|it| it.filesystem_type() == CGROUP2_SUPER_MAGIC)
 }
 
 /// A cgroup directory and all below it.
