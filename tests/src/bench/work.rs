@@ -139,6 +139,7 @@ impl Bench {
     }
 
     fn open_same(&self, times: u32) -> Result<()> {
+        let _ = self;
         (0..times).try_for_each(|_| open(c"/etc/passwd"))
     }
 
