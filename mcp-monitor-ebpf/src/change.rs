@@ -88,7 +88,14 @@ fn changed(kind: RecordKind, mechanism: u32, names: &Names, can_refuse: bool) ->
 }
 
 #[inline(always)]
-fn renamed(old_directory: Address, old: Address, new_directory: Address, new: Address, mechanism: u32, lsm: bool) -> i32 {
+fn renamed(
+    old_directory: Address,
+    old: Address,
+    new_directory: Address,
+    new: Address,
+    mechanism: u32,
+    lsm: bool,
+) -> i32 {
     let names = Names {
         new_dentry: new,
         new_vfsmount: mount_of(new_directory),
@@ -121,7 +128,14 @@ fn of_path(kind: RecordKind, of: Address, flags: u32, mechanism: u32, lsm: bool)
 /// struct dentry *old_dentry, const struct path *new_dir, struct dentry *new_dentry, …)
 #[lsm(hook = "path_rename")]
 pub fn lsm_path_rename(context: LsmContext) -> i32 {
-    renamed(lsm(&context, 0), lsm(&context, 1), lsm(&context, 2), lsm(&context, 3), mechanism::LSM_PATH_RENAME, true)
+    renamed(
+        lsm(&context, 0),
+        lsm(&context, 1),
+        lsm(&context, 2),
+        lsm(&context, 3),
+        mechanism::LSM_PATH_RENAME,
+        true,
+    )
 }
 
 /// match-proto: LSM_HOOK(int, 0, path_link, struct dentry *old_dentry, const struct path *new_dir,
@@ -176,7 +190,13 @@ pub fn probe_path_rename(context: ProbeContext) -> u32 {
 /// struct dentry *new_dentry)
 #[kprobe]
 pub fn probe_path_link(context: ProbeContext) -> u32 {
-    linked(argument(&context, 0), argument(&context, 1), argument(&context, 2), mechanism::PROBE_PATH_LINK, false);
+    linked(
+        argument(&context, 0),
+        argument(&context, 1),
+        argument(&context, 2),
+        mechanism::PROBE_PATH_LINK,
+        false,
+    );
     0
 }
 
@@ -184,7 +204,13 @@ pub fn probe_path_link(context: ProbeContext) -> u32 {
 /// const char *old_name)
 #[kprobe]
 pub fn probe_path_symlink(context: ProbeContext) -> u32 {
-    symlinked(argument(&context, 0), argument(&context, 1), argument(&context, 2), mechanism::PROBE_PATH_SYMLINK, false);
+    symlinked(
+        argument(&context, 0),
+        argument(&context, 1),
+        argument(&context, 2),
+        mechanism::PROBE_PATH_SYMLINK,
+        false,
+    );
     0
 }
 

@@ -105,7 +105,14 @@ fn answer(context: &SkBuffContext) -> Option<()> {
         return None;
     }
     let answer = writer.filled(kept);
-    writer.set(DnsBody { server_address, answer_bytes, server_port: PORT, reserved: 0, answer, reserved_tail: 0 });
+    writer.set(DnsBody {
+        server_address,
+        answer_bytes,
+        server_port: PORT,
+        reserved: 0,
+        answer,
+        reserved_tail: 0,
+    });
     writer.send(&process, RecordKind::Dns, mechanism::DNS_ANSWER, 0, Weight::Bulk);
     Some(())
 }

@@ -13,8 +13,8 @@ use mcp_monitor_common::{
     mechanism,
     mechanism::Tier,
     record::{
-        Direction, FileIdentity, HEADER_RELIEVED, NETWORK_FAST_OPEN, NETWORK_NO_ADDRESS, NetworkBody, PathSlice,
-        RESULT_PERMITTED, RecordKind, Slice,
+        Direction, FileIdentity, HEADER_RELIEVED, NETWORK_FAST_OPEN, NETWORK_NO_ADDRESS, NetworkBody,
+        PathSlice, RESULT_PERMITTED, RecordKind, Slice,
     },
 };
 
@@ -65,7 +65,13 @@ impl Said {
 
 /// Sends a record about a socket, put together in place since the stack is small.
 #[inline(always)]
-pub(crate) fn emit(process: &Process, sock: Address, remote: &Internet, said: Said, header_flags: u16) -> bool {
+pub(crate) fn emit(
+    process: &Process,
+    sock: Address,
+    remote: &Internet,
+    said: Said,
+    header_flags: u16,
+) -> bool {
     let Some(mut writer) = Writer::<NetworkBody>::new(process, said.kind) else { return false };
     let body = writer.body();
     // SAFETY: the body lies in the slot that the writer owns; every field is written.
@@ -121,7 +127,12 @@ fn key(process: &Process, remote: &Internet, said: Said, family: u16, protocol: 
         exec_id: process.exec_id,
         kind: said.kind as u32,
         flags: u32::from(protocol) | u32::from(family) << 16,
-        object: [u64::from_ne_bytes(low), u64::from_ne_bytes(high), u64::from(remote.port), u64::from(said.flags)],
+        object: [
+            u64::from_ne_bytes(low),
+            u64::from_ne_bytes(high),
+            u64::from(remote.port),
+            u64::from(said.flags),
+        ],
     }
 }
 

@@ -106,8 +106,10 @@ unsafe fn fill_identity(body: *mut ExecBody, task: Address) {
         (*body).uid = kernel::get::<u32>(cred, &kernel::CRED_UID);
         (*body).gid = kernel::get::<u32>(cred, &kernel::CRED_GID);
         (*body).euid = kernel::get::<u32>(cred, &kernel::CRED_EUID);
-        (*body).login_uid = if has_login { kernel::get::<u32>(task, &kernel::TASK_LOGIN_UID) } else { u32::MAX };
-        (*body).session_id = if has_session { kernel::get::<u32>(task, &kernel::TASK_SESSION_ID) } else { u32::MAX };
+        (*body).login_uid =
+            if has_login { kernel::get::<u32>(task, &kernel::TASK_LOGIN_UID) } else { u32::MAX };
+        (*body).session_id =
+            if has_session { kernel::get::<u32>(task, &kernel::TASK_SESSION_ID) } else { u32::MAX };
         (*body).parent_tgid = kernel::get::<u32>(parent, &kernel::TASK_TGID);
         (*body).parent_start_boottime_ns = kernel::get::<u64>(leader, &kernel::TASK_START_BOOTTIME);
     }
@@ -123,13 +125,17 @@ unsafe fn fill_namespaces(body: *mut ExecBody, task: Address) {
     let number = kernel::at(pid, &kernel::PID_NUMBERS).wrapping_add(level as usize * 16);
     // SAFETY: the caller's promise; the helper takes no argument.
     unsafe {
-        (*body).mount_namespace =
-            kernel::get::<u32>(kernel::pointer(nsproxy, &kernel::NSPROXY_MOUNT), &kernel::MOUNT_NAMESPACE_NUMBER);
+        (*body).mount_namespace = kernel::get::<u32>(
+            kernel::pointer(nsproxy, &kernel::NSPROXY_MOUNT),
+            &kernel::MOUNT_NAMESPACE_NUMBER,
+        );
         (*body).net_namespace =
             kernel::get::<u32>(kernel::pointer(nsproxy, &kernel::NSPROXY_NET), &kernel::NET_NAMESPACE_NUMBER);
         (*body).namespace_pid = kernel::get::<u32>(number, &kernel::UPID_NUMBER);
-        (*body).pid_namespace =
-            kernel::get::<u32>(kernel::pointer(number, &kernel::UPID_NAMESPACE), &kernel::PID_NAMESPACE_NUMBER);
+        (*body).pid_namespace = kernel::get::<u32>(
+            kernel::pointer(number, &kernel::UPID_NAMESPACE),
+            &kernel::PID_NAMESPACE_NUMBER,
+        );
         (*body).cgroup_id = helpers::bpf_get_current_cgroup_id();
     }
 }
@@ -151,11 +157,15 @@ unsafe fn fill_texts(writer: &mut Writer<ExecBody>, body: *mut ExecBody, task: A
         (*body).arguments_bytes = if bytes > 0xffff_ffff { 0xffff_ffff } else { bytes as u32 };
         (*body).arguments = writer.user_bytes(start as Address, bytes);
         (*body).given_name = writer.kernel_text(filename);
-        (*body).interpreter_name = if interp == filename { Slice::default() } else { writer.kernel_text(interp) };
+        (*body).interpreter_name =
+            if interp == filename { Slice::default() } else { writer.kernel_text(interp) };
         (*body).working_directory = path::walk_path(writer, directory);
         (*body).cgroup_path = cgroup_path(writer, task);
-        (*body).tty =
-            if tty.is_null() { Slice::default() } else { writer.kernel_text(kernel::at(tty, &kernel::TTY_NAME)) };
+        (*body).tty = if tty.is_null() {
+            Slice::default()
+        } else {
+            writer.kernel_text(kernel::at(tty, &kernel::TTY_NAME))
+        };
     }
 }
 
@@ -211,7 +221,10 @@ extern "C" fn walk_kernfs(index: u32, tail: u32, node: u64) -> u64 {
             if read <= 0 {
                 break;
             }
-            core::ptr::write_volatile(&raw mut (*slot).position, position + kernel::bounded(read as u32, 0x1ff));
+            core::ptr::write_volatile(
+                &raw mut (*slot).position,
+                position + kernel::bounded(read as u32, 0x1ff),
+            );
         }
         components += 1;
         node = parent;

@@ -8,9 +8,8 @@ use mcp_monitor_common::{
     map::ReliefKey,
     mechanism,
     record::{
-        ACCESS_CREATE, ACCESS_EXECUTE, ACCESS_PATH, ACCESS_READ, ACCESS_TRUNCATE, ACCESS_WRITE, FileBody, FileIdentity,
-        HEADER_RELIEVED,
-        PathSlice, RESULT_PERMITTED, RecordKind,
+        ACCESS_CREATE, ACCESS_EXECUTE, ACCESS_PATH, ACCESS_READ, ACCESS_TRUNCATE, ACCESS_WRITE, FileBody,
+        FileIdentity, HEADER_RELIEVED, PathSlice, RESULT_PERMITTED, RecordKind,
     },
 };
 
@@ -87,7 +86,9 @@ pub(crate) fn report(process: &Process, file: Address, how: Use) -> i32 {
     if repeat == Repeat::Counted {
         return decision.result;
     }
-    let sent = emit(process, how, inode, identity, parent, dentry, vfsmount, access, flags, name_hash, decision, repeat);
+    let sent = emit(
+        process, how, inode, identity, parent, dentry, vfsmount, access, flags, name_hash, decision, repeat,
+    );
     if !sent && repeat == Repeat::First {
         filter::forget(&key);
     }
@@ -134,7 +135,10 @@ fn kind_of(value: u16) -> Option<RecordKind> {
 }
 
 #[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "inlined into its one caller; a structure would cost stack, of which there is little")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "inlined into its one caller; a structure would cost stack, of which there is little"
+)]
 fn emit(
     process: &Process,
     how: Use,
@@ -205,14 +209,22 @@ fn opened(file: Address, mechanism: u32, can_refuse: bool) -> i32 {
     if kernel::get::<u32>(file, &kernel::FILE_FLAGS) & FMODE_EXEC != 0 {
         return 0;
     }
-    let how = Use { kind: RecordKind::Open, mechanism, result: RESULT_PERMITTED, flags: 0, access: 0, can_refuse };
+    let how =
+        Use { kind: RecordKind::Open, mechanism, result: RESULT_PERMITTED, flags: 0, access: 0, can_refuse };
     report(&process, file, how)
 }
 
 #[inline(always)]
 fn received(file: Address, mechanism: u32, can_refuse: bool) -> i32 {
     let Some(process) = lineage::current() else { return 0 };
-    let how = Use { kind: RecordKind::Receive, mechanism, result: RESULT_PERMITTED, flags: 0, access: 0, can_refuse };
+    let how = Use {
+        kind: RecordKind::Receive,
+        mechanism,
+        result: RESULT_PERMITTED,
+        flags: 0,
+        access: 0,
+        can_refuse,
+    };
     report(&process, file, how)
 }
 

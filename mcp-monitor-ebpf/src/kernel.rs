@@ -38,7 +38,6 @@ pub(crate) static IO_URING_SHAPE: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 pub(crate) static CGROUP_V1_SUBSYSTEM: Global<u32> = Global::new(ABSENT);
 
-
 /// True when this kernel has the field.
 #[inline(always)]
 pub(crate) fn has(field: &Global<u32>) -> bool {
@@ -65,7 +64,11 @@ pub(crate) fn read<T: Plain>(address: Address) -> T {
     // SAFETY: the helper checks the address, and fills the value with zeros when it cannot be read
     // (kernel/trace/bpf_trace.c, bpf_probe_read_kernel_common). `Plain` types are valid for every bit pattern.
     unsafe {
-        helpers::generated::bpf_probe_read_kernel(value.as_mut_ptr().cast(), size_of::<T>() as u32, address.cast());
+        helpers::generated::bpf_probe_read_kernel(
+            value.as_mut_ptr().cast(),
+            size_of::<T>() as u32,
+            address.cast(),
+        );
         value.assume_init()
     }
 }
@@ -76,7 +79,11 @@ pub(crate) fn read_user<T: Plain>(address: Address) -> T {
     let mut value = MaybeUninit::<T>::uninit();
     // SAFETY: as in `read`.
     unsafe {
-        helpers::generated::bpf_probe_read_user(value.as_mut_ptr().cast(), size_of::<T>() as u32, address.cast());
+        helpers::generated::bpf_probe_read_user(
+            value.as_mut_ptr().cast(),
+            size_of::<T>() as u32,
+            address.cast(),
+        );
         value.assume_init()
     }
 }

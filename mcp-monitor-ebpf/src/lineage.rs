@@ -102,7 +102,11 @@ pub(crate) fn of_task(task: Address) -> (u32, u64, u64) {
     let segment = match entry(tgid) {
         // SAFETY: points to a value of the map.
         Some(entry) => unsafe {
-            if (*entry).start_boottime_ns == start || (*entry).start_boottime_ns == 0 { (*entry).segment } else { 0 }
+            if (*entry).start_boottime_ns == start || (*entry).start_boottime_ns == 0 {
+                (*entry).segment
+            } else {
+                0
+            }
         },
         None => 0,
     };
@@ -203,7 +207,8 @@ fn enter_by_cgroup() -> Option<Process> {
     // SAFETY: the value is copied at once.
     let segment = unsafe { *WATCHED_CGROUPS.get(&cgroup)? };
     let identity = helpers::bpf_get_current_pid_tgid();
-    let label = LineageEntry { segment, start_boottime_ns: 0, start_ticks: 0, flags: LINEAGE_BOOTSTRAP, reserved: 0 };
+    let label =
+        LineageEntry { segment, start_boottime_ns: 0, start_ticks: 0, flags: LINEAGE_BOOTSTRAP, reserved: 0 };
     let tgid = (identity >> 32) as u32;
     if LINEAGE.insert(&tgid, &label, 0).is_err() {
         loss::count(segment, LossCause::LineageInsert, RecordKind::Exec as u16);

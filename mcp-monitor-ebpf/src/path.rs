@@ -7,7 +7,8 @@ use aya_ebpf::helpers;
 use mcp_monitor_common::{
     limits::{PATH_MAX_BYTES, PATH_MAX_COMPONENTS, TAIL_USED_MAX_BYTES},
     record::{
-        PATH_AS_GIVEN, PATH_DELETED, PATH_OUTSIDE_ROOT, PATH_TRUNCATED, PATH_UNMOUNTED, PATH_UNREADABLE, PathSlice, Slice,
+        PATH_AS_GIVEN, PATH_DELETED, PATH_OUTSIDE_ROOT, PATH_TRUNCATED, PATH_UNMOUNTED, PATH_UNREADABLE,
+        PathSlice, Slice,
     },
 };
 
@@ -19,7 +20,11 @@ use crate::{
 
 /// Walks from `dentry` on the mount `vfsmount`.
 #[inline(always)]
-pub(crate) fn walk<B: Copy + Default>(writer: &mut Writer<B>, dentry: Address, vfsmount: Address) -> PathSlice {
+pub(crate) fn walk<B: Copy + Default>(
+    writer: &mut Writer<B>,
+    dentry: Address,
+    vfsmount: Address,
+) -> PathSlice {
     let offset = writer.position();
     let flags = walk_into(writer.index, Writer::<B>::TAIL as u32, dentry as u64, vfsmount as u64);
     // SAFETY: the writer owns the slot.
@@ -39,7 +44,11 @@ pub(crate) fn walk_path<B: Copy + Default>(writer: &mut Writer<B>, path: Address
 
 /// Reads a path as user memory gives it; a relative one is followed by the directory it starts from.
 #[inline(always)]
-pub(crate) fn given<B: Copy + Default>(writer: &mut Writer<B>, text: Address, directory: Address) -> PathSlice {
+pub(crate) fn given<B: Copy + Default>(
+    writer: &mut Writer<B>,
+    text: Address,
+    directory: Address,
+) -> PathSlice {
     let offset = writer.position();
     let given = writer.user_text(text);
     if given.length_bytes == 0 {

@@ -15,8 +15,8 @@ use aya_ebpf::{
 };
 use mcp_monitor_common::{
     limits::{
-        ARGV_MAX_BYTES, RING_BYTES, RING_RESERVE_ABOVE_PERCENT, RING_TOKENS_ABOVE_PERCENT, SCRATCH_BYTES, SCRATCH_SLOTS,
-        TAIL_MAX_BYTES, TAIL_USED_MAX_BYTES, WAKEUP_BYTES,
+        ARGV_MAX_BYTES, RING_BYTES, RING_RESERVE_ABOVE_PERCENT, RING_TOKENS_ABOVE_PERCENT, SCRATCH_BYTES,
+        SCRATCH_SLOTS, TAIL_MAX_BYTES, TAIL_USED_MAX_BYTES, WAKEUP_BYTES,
     },
     loss::LossCause,
     record::{HEADER_DENIED, HEADER_SECRET, RecordHeader, RecordKind, Slice},
@@ -126,7 +126,8 @@ impl<B: Copy + Default> Writer<B> {
     fn next(&self) -> *mut u8 {
         // SAFETY: the masked position plus any single piece (at most 4096 bytes) stays inside the buffer.
         unsafe {
-            let position = ptr::read_volatile(&raw const (*self.slot).position) as usize & (TAIL_MAX_BYTES - 1);
+            let position =
+                ptr::read_volatile(&raw const (*self.slot).position) as usize & (TAIL_MAX_BYTES - 1);
             (&raw mut (*self.slot).buffer).cast::<u8>().add(Self::TAIL + position)
         }
     }
@@ -157,7 +158,8 @@ impl<B: Copy + Default> Writer<B> {
             return Slice::default();
         }
         // SAFETY: `next` leaves room for 4096 bytes; the helper bounds itself by the size it is given.
-        let read = unsafe { helpers::generated::bpf_probe_read_kernel_str(self.next().cast(), 4096, text.cast()) };
+        let read =
+            unsafe { helpers::generated::bpf_probe_read_kernel_str(self.next().cast(), 4096, text.cast()) };
         if read <= 1 { Slice::default() } else { self.advance(kernel::bounded(read as u32 - 1, 0xfff)) }
     }
 
@@ -168,7 +170,8 @@ impl<B: Copy + Default> Writer<B> {
             return Slice::default();
         }
         // SAFETY: as above.
-        let read = unsafe { helpers::generated::bpf_probe_read_user_str(self.next().cast(), 4096, text.cast()) };
+        let read =
+            unsafe { helpers::generated::bpf_probe_read_user_str(self.next().cast(), 4096, text.cast()) };
         if read <= 0 { Slice::default() } else { self.advance(kernel::bounded(read as u32, 0x1fff)) }
     }
 
@@ -181,7 +184,8 @@ impl<B: Copy + Default> Writer<B> {
         let wanted = if bytes > ARGV_MAX_BYTES as u64 { ARGV_MAX_BYTES as u32 } else { bytes as u32 };
         let bytes = kernel::bounded(wanted - 1, 0xfff) + 1;
         // SAFETY: at most 4096 bytes, see `next`.
-        let failed = unsafe { helpers::generated::bpf_probe_read_user(self.next().cast(), bytes, from.cast()) };
+        let failed =
+            unsafe { helpers::generated::bpf_probe_read_user(self.next().cast(), bytes, from.cast()) };
         if failed != 0 { Slice::default() } else { self.advance(bytes) }
     }
 
@@ -190,7 +194,8 @@ impl<B: Copy + Default> Writer<B> {
     pub(crate) fn kernel_bytes(&mut self, from: Address, bytes: u32) -> Slice {
         let bytes = kernel::bounded(bytes, 0xff);
         // SAFETY: at most 255 bytes, see `next`.
-        let failed = unsafe { helpers::generated::bpf_probe_read_kernel(self.next().cast(), bytes, from.cast()) };
+        let failed =
+            unsafe { helpers::generated::bpf_probe_read_kernel(self.next().cast(), bytes, from.cast()) };
         if failed != 0 { Slice::default() } else { self.advance(bytes) }
     }
 
@@ -208,7 +213,14 @@ impl<B: Copy + Default> Writer<B> {
 
     /// Sends the record and gives the slot back. `true` when it was sent.
     #[inline(always)]
-    pub(crate) fn send(self, process: &Process, kind: RecordKind, mechanism: u32, flags: u16, weight: Weight) -> bool {
+    pub(crate) fn send(
+        self,
+        process: &Process,
+        kind: RecordKind,
+        mechanism: u32,
+        flags: u16,
+        weight: Weight,
+    ) -> bool {
         // Vital records by nature, whatever the caller says.
         let weight = if flags & (HEADER_SECRET | HEADER_DENIED) == 0 { weight } else { Weight::Vital };
         let size = Self::TAIL as u32 + self.position();
@@ -273,12 +285,17 @@ unsafe fn output(buffer: *mut u8, size: u32, segment: u64, kind: RecordKind, wei
             return false;
         }
     }
-    let wakeup = if weight == Weight::Vital || waiting > WAKEUP_BYTES { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
+    let wakeup = if weight == Weight::Vital || waiting > WAKEUP_BYTES {
+        BPF_RB_FORCE_WAKEUP
+    } else {
+        BPF_RB_NO_WAKEUP
+    };
     // Header, body and used tail stay below 16 KiB, see limits::TAIL_USED_MAX_BYTES.
     let size = kernel::bounded(size, 0x3fff);
     // SAFETY: the caller's promise.
-    let failed =
-        unsafe { helpers::generated::bpf_ringbuf_output(ring, buffer.cast(), u64::from(size), u64::from(wakeup)) };
+    let failed = unsafe {
+        helpers::generated::bpf_ringbuf_output(ring, buffer.cast(), u64::from(size), u64::from(wakeup))
+    };
     if failed != 0 {
         loss::count(segment, LossCause::RingFull, kind as u16);
     }

@@ -195,8 +195,14 @@ fn exits(at: Address, result: i64) -> Option<()> {
     let call = if is_compat { compat(number)? } else { native(number & !0x4000_0000)? };
     let (at, is_compat) = (at as u64, u64::from(is_compat));
 
-    let mut how =
-        Use { kind: RecordKind::Open, mechanism: SYSCALL_EXIT, result: 0, flags: 0, access: 0, can_refuse: false };
+    let mut how = Use {
+        kind: RecordKind::Open,
+        mechanism: SYSCALL_EXIT,
+        result: 0,
+        flags: 0,
+        access: 0,
+        can_refuse: false,
+    };
     let descriptor = match call {
         Call::Open(directory, name, _) if result < 0 => {
             if name != NO {
@@ -301,7 +307,8 @@ fn exits(at: Address, result: i64) -> Option<()> {
 #[inline(always)]
 fn created(flags: u32) -> u32 {
     use mcp_monitor_common::record::{ACCESS_CREATE, ACCESS_TRUNCATE};
-    (if flags & 0o100 != 0 { ACCESS_CREATE } else { 0 }) | (if flags & 0o1000 != 0 { ACCESS_TRUNCATE } else { 0 })
+    (if flags & 0o100 != 0 { ACCESS_CREATE } else { 0 })
+        | (if flags & 0o1000 != 0 { ACCESS_TRUNCATE } else { 0 })
 }
 
 // What follows are functions with symbols of their own and only numbers as arguments: each is verified once for
@@ -352,7 +359,8 @@ extern "C" fn exit_change(at: u64, compat: u64, arguments: u64, kind: u64) -> u6
 #[inline(always)]
 fn changed(process: &Process, registers: &Registers, kind: RecordKind, arguments: u64) -> Option<()> {
     let (directory, name) = (arguments as u8, (arguments >> 8) as u8);
-    let (new_directory, new_name, flags) = ((arguments >> 16) as u8, (arguments >> 24) as u8, (arguments >> 32) as u8);
+    let (new_directory, new_name, flags) =
+        ((arguments >> 16) as u8, (arguments >> 24) as u8, (arguments >> 32) as u8);
     let mut writer = Writer::<FileBody>::new(process, kind)?;
     let path = path::given(&mut writer, registers.argument(name) as Address, registers.directory(directory));
     let body = writer.body();
@@ -368,8 +376,11 @@ fn changed(process: &Process, registers: &Registers, kind: RecordKind, arguments
                 components: 0,
             };
         } else if new_name != NO {
-            (*body).target =
-                path::given(&mut writer, registers.argument(new_name) as Address, registers.directory(new_directory));
+            (*body).target = path::given(
+                &mut writer,
+                registers.argument(new_name) as Address,
+                registers.directory(new_directory),
+            );
         }
         if flags != NO {
             (*body).flags = registers.argument(flags) as u32;

@@ -8,8 +8,8 @@ use mcp_monitor_common::{
     map::ReliefKey,
     mechanism,
     record::{
-        Direction, FileIdentity, HEADER_RELIEVED, NETWORK_AS_GIVEN, NETWORK_UNIX_ABSTRACT, NetworkBody, PathSlice,
-        RESULT_PERMITTED, RecordKind, Slice,
+        Direction, FileIdentity, HEADER_RELIEVED, NETWORK_AS_GIVEN, NETWORK_UNIX_ABSTRACT, NetworkBody,
+        PathSlice, RESULT_PERMITTED, RecordKind, Slice,
     },
 };
 
@@ -115,7 +115,8 @@ pub(crate) fn accepted(process: &Process, sock: Address, mechanism: u32) {
 #[inline(always)]
 fn connects(sock: Address, other: Address, mechanism: u32) -> Option<()> {
     let process = lineage::current()?;
-    let how = How { kind: RecordKind::Connect, mechanism, direction: Direction::Out, result: RESULT_PERMITTED };
+    let how =
+        How { kind: RecordKind::Connect, mechanism, direction: Direction::Out, result: RESULT_PERMITTED };
     report(&process, sock, other, how, 0);
     Some(())
 }

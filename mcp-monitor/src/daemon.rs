@@ -146,7 +146,7 @@ pub async fn run(
         tokio::select! {
             () = readiness.wait() => {}
             _ = look.tick() => {}
-            _ = tick.tick() => pipeline.tick(),
+            _ = tick.tick() => pipeline.tick(end.is_some()),
             _ = relief.tick() => pipeline.flush_relief(),
             _ = scan.tick() => pipeline.rescan(),
             changed = phase.changed() => match changed {

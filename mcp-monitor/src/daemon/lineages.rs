@@ -102,6 +102,19 @@ impl Lineages {
         }
     }
 
+    /// Takes labels away whose process is gone: on preemptible kernels of 7.x the kernel skips some runs of the exit
+    /// program. Gives how many there were.
+    pub(super) fn sweep(orders: &mut Orders) -> u64 {
+        let mut swept = 0;
+        for (pid, entry) in orders.labels() {
+            if is_gone(pid, entry.start_boottime_ns) {
+                orders.unlabel(pid);
+                swept += 1;
+            }
+        }
+        swept
+    }
+
     /// True when something must be looked at regularly.
     pub(super) fn has_cgroups(&self) -> bool {
         !self.cgroups.is_empty()
@@ -172,6 +185,16 @@ fn processes() -> HashMap<ProcessId, Seen> {
             Some((pid, seen(&process)?))
         })
         .collect()
+}
+
+/// True when there is no such process, when it is another one, or when it is a zombie whose threads have ended, too.
+fn is_gone(pid: ProcessId, start_boottime_ns: u64) -> bool {
+    let Ok(number) = i32::try_from(pid.0) else { return true };
+    let Ok(process) = procfs::process::Process::new(number) else { return true };
+    let Ok(stat) = process.stat() else { return true };
+    // Ticks of 10 ms, cut off at different places.
+    let other = start_boottime_ns != 0 && (start_boottime_ns / 10_000_000).abs_diff(stat.starttime) > 1;
+    other || (stat.state == 'Z' && stat.num_threads <= 1)
 }
 
 fn stat(pid: ProcessId) -> Option<Seen> {

@@ -23,6 +23,9 @@ use crate::{
 /// Records taken in one go, so that signals and clocks get their turn in a flood.
 const BATCH: usize = 8192;
 
+/// Labels are compared with the processes that there are this seldom: it costs a look at each of them.
+const TICKS_PER_SWEEP: u64 = 10;
+
 /// A judge for what the command line declares and this host has.
 pub(super) fn judge(settings: &Settings) -> Result<Judge, DaemonError> {
     let allow_egress = settings
@@ -47,7 +50,7 @@ pub(super) fn judge(settings: &Settings) -> Result<Judge, DaemonError> {
     Judge::new(config).map_err(|error| match error {
         crate::expectation::JudgeError::UnknownSecret(..)
         | crate::expectation::JudgeError::RelativePath(_) => DaemonError::Usage(error.to_string()),
-        error => DaemonError::Judge(error),
+        error @ crate::expectation::JudgeError::Data(_) => DaemonError::Judge(error),
     })
 }
 
@@ -60,6 +63,7 @@ pub(super) struct Pipeline<'stream> {
     losses: Losses,
     lost: Vec<summary::Loss>,
     next_segment: u64,
+    ticks: u64,
     command: Option<SegmentId>,
 }
 
@@ -103,6 +107,7 @@ impl<'stream> Pipeline<'stream> {
             losses: Losses::default(),
             lost: Vec::new(),
             next_segment: 1,
+            ticks: 0,
             command: None,
         };
         pipeline.marks.publish(&pipeline.stages.judge, &mut pipeline.sensor.orders);
@@ -180,8 +185,15 @@ impl<'stream> Pipeline<'stream> {
         self.stages.flush();
     }
 
-    /// Losses, what waited too long, and processes that entered a cgroup.
-    pub(super) fn tick(&mut self) {
+    /// Losses, what waited too long, ended processes whose end was missed, and processes that entered a cgroup.
+    /// `ending` says that only the end of the lineage is waited for.
+    pub(super) fn tick(&mut self, ending: bool) {
+        self.ticks += 1;
+        let look = ending || self.ticks.is_multiple_of(TICKS_PER_SWEEP);
+        let missed = if look { Lineages::sweep(&mut self.sensor.orders) } else { 0 };
+        if missed > 0 {
+            self.lose("missed-exit", None, "ends of processes that the kernel did not report", missed);
+        }
         self.stages.attributor.tick(Clock::now());
         self.collect_losses();
         self.marks.poll(&mut self.stages.judge);

@@ -56,7 +56,7 @@ struct Type {
     count: u32,
     bit_fields: bool,
     /// Size, or the type that is referred to.
-    size_or_type: u32,
+    size_or_target: u32,
     /// Where what follows the head begins.
     rest: usize,
 }
@@ -144,8 +144,8 @@ impl Btf {
     #[must_use]
     pub fn tracepoint(&self, name: &str) -> Option<Vec<bool>> {
         let index = *self.typedefs.get(format!("btf_trace_{name}").as_bytes())?;
-        let pointer = self.head(*self.types.get(index)?)?.size_or_type as usize;
-        let prototype = self.head(*self.types.get(pointer)?)?.size_or_type as usize;
+        let pointer = self.head(*self.types.get(index)?)?.size_or_target as usize;
+        let prototype = self.head(*self.types.get(pointer)?)?.size_or_target as usize;
         let head = self.head(*self.types.get(prototype)?)?;
         if head.kind != KIND_FUNC_PROTO {
             return None;
@@ -167,7 +167,7 @@ impl Btf {
             kind: (info >> 24) & 0x1f,
             count: info & 0xffff,
             bit_fields: info >> 31 == 1,
-            size_or_type: read_word(&self.bytes, at + 8)?,
+            size_or_target: read_word(&self.bytes, at + 8)?,
             rest: at + 12,
         })
     }
@@ -213,7 +213,7 @@ impl Btf {
                 KIND_TYPEDEF | KIND_VOLATILE | KIND_CONST | KIND_RESTRICT | KIND_TYPE_TAG
                     if depth < DEPTH_MAX =>
                 {
-                    index = head.size_or_type as usize;
+                    index = head.size_or_target as usize;
                     depth += 1;
                 }
                 _ => return Some(index),
@@ -233,7 +233,7 @@ impl Btf {
                 let count = read_word(&self.bytes, head.rest + 8)?;
                 self.size(element, depth + 1)?.checked_mul(count)
             }
-            KIND_INT | KIND_STRUCT | KIND_UNION | KIND_ENUM | KIND_ENUM64 => Some(head.size_or_type),
+            KIND_INT | KIND_STRUCT | KIND_UNION | KIND_ENUM | KIND_ENUM64 => Some(head.size_or_target),
             _ => None,
         }
     }

@@ -122,6 +122,12 @@ impl Orders {
         self.lineage.keys().next().is_some()
     }
 
+    /// Every label.
+    #[must_use]
+    pub fn labels(&self) -> Vec<(ProcessId, LineageEntry)> {
+        self.lineage.iter().flatten().map(|(pid, entry)| (ProcessId(pid), entry)).collect()
+    }
+
     /// Takes a label away.
     pub fn unlabel(&mut self, process: ProcessId) {
         // Already gone is what was wanted.
@@ -162,6 +168,7 @@ impl Orders {
     }
 
     /// Repeats counted under each key since its first occurrence was sent.
+    #[must_use]
     pub fn repeats(&self) -> Vec<(ReliefKey, u64)> {
         self.relief.iter().flatten().collect()
     }
