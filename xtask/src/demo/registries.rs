@@ -12,7 +12,7 @@ use crate::command;
 
 /// Where uv asks unless told otherwise.
 const PYPI: &str = "https://pypi.org/simple";
-/// Where PyPI and most of its mirrors keep the files themselves.
+/// Where pypi.org and most mirrors of it keep the files themselves.
 const PYPI_FILES: &str = "files.pythonhosted.org:443";
 /// Where npm asks unless told otherwise.
 const NPM: &str = "https://registry.npmjs.org/";
