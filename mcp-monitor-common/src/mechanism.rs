@@ -205,6 +205,10 @@ programs! {
 const LISTENS_UNSEEN: (Observation, &str) =
     (Observation::Unix, "unix sockets that listen, and so whose they are");
 
+/// No mechanism looks at changes of rights.
+const PROTECTS_UNSEEN: (Observation, &str) =
+    (Observation::Map, "memory that is made executable after it was mapped (mprotect)");
+
 /// What a tier cannot see by its nature, whatever else works: `(observation, what is not seen)`.
 #[must_use]
 pub const fn blind_spots(tier: Tier) -> &'static [(Observation, &'static str)] {
@@ -213,6 +217,7 @@ pub const fn blind_spots(tier: Tier) -> &'static [(Observation, &'static str)] {
             (Observation::Open, "opens that fail before the security hook (no such file, permission denied)"),
             (Observation::Open, "what an open that was permitted came to in the file system"),
             LISTENS_UNSEEN,
+            PROTECTS_UNSEEN,
         ],
         Tier::Tracepoint => &[
             (Observation::Open, "io_uring opens into direct descriptors"),
@@ -226,8 +231,13 @@ pub const fn blind_spots(tier: Tier) -> &'static [(Observation, &'static str)] {
                 "identity of what was renamed, linked, removed or changed (names as given)",
             ),
             (Observation::Change, "changes made through io_uring"),
-            (Observation::Receive, "descriptors received through io_uring"),
+            (Observation::Change, "modes changed through a descriptor, directories removed"),
+            (
+                Observation::Receive,
+                "descriptors received through io_uring, by 32-bit calls, or with any but the first of several messages",
+            ),
             (Observation::Egress, "raw sockets"),
+            PROTECTS_UNSEEN,
             (Observation::Unix, "peers of datagrams beyond the name as given; connections through io_uring"),
             LISTENS_UNSEEN,
             (Observation::Snoop, "whose descriptors pidfd_getfd takes (what it takes is told)"),

@@ -84,7 +84,8 @@ fn native(number: u32) -> Option<Call> {
         76 => Call::Change(RecordKind::Truncate, NO, 0, NO, NO, NO),
         90 => Call::Change(RecordKind::Chmod, NO, 0, NO, NO, 1),
         268 | 452 => Call::Change(RecordKind::Chmod, 0, 1, NO, NO, 2),
-        47 => Call::Receive,
+        // Of several messages (recvmmsg) the first is looked at; its header begins the vector.
+        47 | 299 => Call::Receive,
         438 => Call::PidfdGetfd,
         9 => Call::Map,
         42 => Call::Connect,
@@ -101,7 +102,7 @@ fn native(number: u32) -> Option<Call> {
 }
 
 /// System calls of `arch/x86/entry/syscalls/syscall_32.tbl`. Messages and control data have other layouts there and
-/// are left out, which coverage says.
+/// are left out, which `mechanism::blind_spots` says.
 #[inline(always)]
 fn compat(number: u32) -> Option<Call> {
     Some(match number {

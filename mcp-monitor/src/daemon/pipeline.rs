@@ -1,7 +1,7 @@
 //! The stages in their order: a record is decoded, attributed, judged, put together with others into findings, and
 //! written. Everything that cannot be done with a record is counted.
 
-use std::sync::Arc;
+use std::{os::unix::ffi::OsStrExt as _, sync::Arc};
 
 use mcp_monitor_common::mechanism::blind_spots;
 
@@ -12,17 +12,21 @@ use super::{
     marks::Marks,
 };
 use crate::{
-    event::{CoverageNote, Event, SegmentId, Workload, WorkloadKind},
+    event::{Bytes, CoverageNote, Event, SegmentId, Workload, WorkloadKind},
     expectation::{Egress, Judge, JudgeConfig},
     finding::ledger::{Ledger, Noted},
     host::{attribute::Attributor, clock::Clock, sockets, users::Users},
     render::{Stream, StreamError, Summary, summary},
-    sensor::{Sensor, canary::CANARY_SEGMENT, decode::decode, health, trial::ProgramState},
+    sensor::{Sensor, canary::CANARY_SEGMENT, decode::decode, health, mask, trial::ProgramState},
 };
 
-/// Records taken in one go, so that signals and clocks get their turn in a flood.
-const BATCH: usize = 8192;
+/// Records between two looks at what must be published.
+const BATCH: usize = 4096;
+/// Batches taken in one go, so that signals and clocks get their turn in a flood.
+const BATCHES: usize = 8;
 
+/// How often what waits is taken in at the end.
+const DRAINS_AT_END: usize = 256;
 /// Labels are compared with the processes that there are this seldom: it costs a look at each of them.
 const TICKS_PER_SWEEP: u64 = 10;
 
@@ -119,8 +123,9 @@ impl<'stream> Pipeline<'stream> {
         if let Some((pid, arguments)) = &roots.command {
             let name =
                 arguments.first().map_or_else(String::new, |program| program.to_string_lossy().into_owned());
-            let what =
-                arguments.iter().map(|argument| argument.to_string_lossy()).collect::<Vec<_>>().join("\0");
+            // The id is a hash of what is shown and not of what was given: a short secret could be guessed from it.
+            let raw = arguments.iter().map(|argument| argument.as_bytes()).collect::<Vec<_>>().join(&0);
+            let what = mask::arguments(&raw, false).iter().map(Bytes::escaped).collect::<Vec<_>>().join("\0");
             let segment = self.open(workload(&name, &what));
             self.command = Some(segment);
             Lineages::command(&mut self.sensor.orders, *pid, segment)?;
@@ -171,18 +176,21 @@ impl<'stream> Pipeline<'stream> {
         }
     }
 
-    /// Takes in what waits in the ring.
-    pub(super) fn drain(&mut self) {
-        loop {
+    /// Takes in what waits in the ring, up to a bound. `true` when there may be more.
+    pub(super) fn drain(&mut self) -> bool {
+        let mut more = true;
+        for _ in 0..BATCHES {
             let Self { sensor, stages, .. } = self;
             let Sensor { ring, sequences, .. } = sensor;
             let count = ring.drain(BATCH, |bytes| stages.record(bytes, sequences));
             self.marks.publish(&self.stages.judge, &mut self.sensor.orders);
             if count < BATCH {
+                more = false;
                 break;
             }
         }
         self.stages.flush();
+        more
     }
 
     /// Losses, what waited too long, ended processes whose end was missed, and processes that entered a cgroup.
@@ -232,7 +240,12 @@ impl<'stream> Pipeline<'stream> {
 
     /// Takes in the rest and counts it all up.
     pub(super) fn finish(mut self, end: String) -> (Summary, Option<StreamError>) {
-        self.drain();
+        // As much as the largest ring can hold; who goes on flooding does not keep the end from coming.
+        for _ in 0..DRAINS_AT_END {
+            if !self.drain() {
+                break;
+            }
+        }
         self.flush_relief();
         self.collect_losses();
         for (name, misses) in health::recursion_misses(self.sensor.ebpf()) {

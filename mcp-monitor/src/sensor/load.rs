@@ -132,6 +132,9 @@ fn attempt(options: &Options) -> Result<(Option<Sensor>, Trial), SensorError> {
 
 /// What is known to be in vain without trying.
 fn impossible(tier: Tier) -> Option<String> {
+    if tier == Tier::Tracepoint && !cfg!(target_arch = "x86_64") {
+        return Some("its table of system calls is that of x86-64".to_owned());
+    }
     if tier != Tier::Lsm {
         return None;
     }
