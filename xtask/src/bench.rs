@@ -55,6 +55,7 @@ pub(crate) fn main(arguments: &Arguments) -> Result<ExitCode> {
         bail!("`{}` failed; its last words are above", command::shown(&measure));
     }
     if let Some(file) = &arguments.write {
+        file.parent().map_or(Ok(()), places::make)?;
         std::fs::write(file, &page).with_context(|| format!("cannot write {}", file.display()))?;
         eprintln!("written to {}", file.display());
     }

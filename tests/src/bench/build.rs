@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The package that is built.
-pub(crate) const PACKAGE: &str = "mcp-monitor-common";
+pub(crate) const PACKAGE: &str = "xtask";
 
 /// Medians in seconds.
 pub(crate) struct Builds {

@@ -39,7 +39,7 @@ const LINE_MS: f64 = 50.0;
 pub(crate) fn measure(setup: &Setup, plan: &Plan) -> Result<String> {
     let wanted = |name: &str| name.contains(plan.only);
     work::furnish(setup.scratch())?;
-    let (rounds, chunks, seconds, builds) = if plan.quick { (3, 60, 10, 1) } else { (9, 120, 60, 5) };
+    let (rounds, chunks, seconds, builds) = if plan.quick { (3, 60, 10, 1) } else { (9, 120, 60, 3) };
     let mut page = heading(setup, plan)?;
     let mut targets = Targets::default();
     if wanted("cost") {

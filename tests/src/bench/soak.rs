@@ -4,6 +4,7 @@ use std::{
     collections::hash_map::RandomState,
     fs,
     hash::{BuildHasher, Hasher},
+    io::Write,
     path::Path,
     process::{Command, Stdio},
     thread,
@@ -12,42 +13,50 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::{Setup, bpf, monitor, work};
+use crate::{Setup, bpf, monitor, work, worker::Worker};
 
 /// How often the quiet lineage reads its secret.
 const READ_EVERY: Duration = Duration::from_secs(1);
+/// Opens a second that no machine makes.
+const AS_FAST_AS_IT_CAN: u32 = 10_000_000;
 
-/// Lineage A opens as many files as it can while lineage B reads a secret each second, each time in a process of its
-/// own. Nothing of B may be lost, and every read must be told as a finding's event. True when that is so.
+/// Where the secret of B lies: credentials of services, wherever homes are.
+const SECRETS: &str = "/run/credentials/mcp-monitor-bench";
+
+/// Lineage A opens files as fast as it can while lineage B reads a secret each second, each time in a process of its
+/// own. Nothing of B may be lost, and every read must be in a finding. True when that is so.
 pub(crate) fn flood(setup: &Setup, seconds: u64) -> Result<bool> {
     work::furnish(setup.scratch())?;
-    let home = setup.scratch().join("home");
-    let secret = home.join(".ssh/id_rsa");
-    fs::create_dir_all(home.join(".ssh"))?;
+    let secret = Path::new(SECRETS).join("key");
+    fs::create_dir_all(SECRETS).with_context(|| format!("cannot make {SECRETS}"))?;
     fs::write(&secret, mcp_monitor_tests::world::secret_text())?;
-    let files = work::files(setup.scratch());
-    let lines = setup.scratch().join("flood.jsonl");
+    let result = flood_beside(setup, seconds, &secret);
+    fs::remove_dir_all(SECRETS).with_context(|| format!("cannot remove {SECRETS}"))?;
+    result
+}
 
-    // Both exist before the monitor, which is told their pids: that makes them lineages of their own.
-    let flood = "read go; end=$(($(date +%s) + $2)); while [ $(date +%s) -lt $end ]; do cat \"$1\"/*/* >/dev/null 2>&1; \
-        find \"$1\" -type f -exec cat {} + >/dev/null; done";
-    let mut flooder = shell(flood, &[&files.to_string_lossy(), &seconds.to_string()])?;
-    let quiet = "read go; n=0; while [ $n -lt $2 ]; do cat \"$1\" >/dev/null && n=$((n + 1)); sleep $3; done; echo $n";
+fn flood_beside(setup: &Setup, seconds: u64, secret: &Path) -> Result<bool> {
+    let lines = setup.scratch().join("flood.jsonl");
     let reads = seconds / READ_EVERY.as_secs();
-    let mut reader =
-        shell(quiet, &[&secret.to_string_lossy(), &reads.to_string(), &READ_EVERY.as_secs().to_string()])?;
+    // Both exist before the monitor, which is told their pids: that makes them lineages of their own.
+    let mut flooder = Worker::plain(setup.scratch())?;
+    let quiet = "read go; n=0; while [ $n -lt $2 ]; do cat \"$1\" >/dev/null && n=$((n + 1)); sleep $3; done; echo $n";
+    let words = [secret.to_string_lossy().into_owned(), reads.to_string(), READ_EVERY.as_secs().to_string()];
+    let mut reader = Command::new("sh");
+    reader.args(["-c", quiet, "sh"]).args(words).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut reader = reader.spawn().context("cannot start a shell")?;
     let mut run = monitor::command(setup, "run");
     run.args(["--no-relief", "--quiet", "--output-file"]).arg(&lines);
-    run.args(["--pid", &flooder.id().to_string(), "--pid", &reader.id().to_string()]);
-    run.env("HOME", &home).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    run.args(["--pid", &flooder.pid().to_string(), "--pid", &reader.id().to_string()]);
+    run.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = run.spawn()?;
     attached(&mut child)?;
-    for shell in [&mut flooder, &mut reader] {
-        use std::io::Write as _;
-        writeln!(shell.stdin.take().context("no input")?, "go")?;
-    }
+    flooder.begin_paced(AS_FAST_AS_IT_CAN, Duration::from_secs(seconds))?;
+    writeln!(reader.stdin.take().context("no input")?, "go")?;
+    let reader_pid = reader.id();
     let output = reader.wait_with_output()?;
-    flooder.wait()?;
+    let opened = flooder.end_paced()?;
+    flooder.end()?;
     thread::sleep(Duration::from_secs(1));
     interrupt(&child)?;
     child.wait()?;
@@ -64,12 +73,19 @@ pub(crate) fn flood(setup: &Setup, seconds: u64) -> Result<bool> {
         .filter(|finding| finding["rule"] == "secret-read")
         .filter_map(|finding| finding["count"].as_u64())
         .sum();
-    let losses = summary["losses"].to_string();
+    let lost_of_b: u64 = summary["losses"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|loss| loss["workload"].as_str().is_none_or(|name| name == format!("pid {reader_pid}")))
+        .filter_map(|loss| loss["count"].as_u64())
+        .sum();
     println!(
-        "flood: {} events in {seconds} s, {} lost; B read its secret {read} times, told {told} times; losses {losses}",
+        "A opened {opened} files in {seconds} s; {} events came, {} were lost, {lost_of_b} of them B's; B read its \
+         secret {read} times, told were {told}",
         summary["total_events"], summary["total_lost"],
     );
-    Ok(read == told && read == reads)
+    Ok(read == told && read == reads && lost_of_b == 0)
 }
 
 /// Kills the monitor with -9, each time at another moment from its start on: nothing stays attached. True when so.
@@ -108,12 +124,6 @@ pub(crate) fn kill(setup: &Setup, rounds: u32) -> Result<bool> {
     }
     println!("kill: {rounds} times at random moments of the first 3 s; all programs gone within {latest:?}");
     Ok(true)
-}
-
-fn shell(script: &str, words: &[&str]) -> Result<std::process::Child> {
-    let mut command = Command::new("sh");
-    command.args(["-c", script, "sh"]).args(words);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("cannot start a shell")
 }
 
 fn attached(child: &mut std::process::Child) -> Result<()> {
