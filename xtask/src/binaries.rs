@@ -2,6 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader},
+    os::unix::process::ExitStatusExt,
     path::PathBuf,
     process::{Command, Stdio},
 };
@@ -90,5 +91,8 @@ pub(crate) fn spoken(command: &mut Command) -> Result<(String, bool)> {
         }
     }
     let status = child.wait().context(what)?;
+    if let Some(signal) = status.signal() {
+        println!("FAILED: ended by signal {signal}");
+    }
     Ok((heard, status.success()))
 }

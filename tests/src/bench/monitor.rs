@@ -3,7 +3,10 @@
 use std::{
     fs::{self, File},
     io::Read,
-    os::fd::{FromRawFd, OwnedFd},
+    os::{
+        fd::{FromRawFd, OwnedFd},
+        unix::process::CommandExt,
+    },
     path::Path,
     process::{Child, Command, Stdio},
     ptr::{null, null_mut},
@@ -24,6 +27,14 @@ pub(crate) fn command(setup: &Setup, word: &str) -> Command {
     command.args([word, "-o", "json", "--tier", &setup.tier]);
     // Its lock lies here, so that a monitor that runs on this host for other reasons is not in the way.
     command.env("RUNTIME_DIRECTORY", setup.scratch().join("run"));
+    // However this process ends, the monitor ends with it.
+    // SAFETY: one system call, which is safe after fork.
+    unsafe {
+        command.pre_exec(|| {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGINT);
+            Ok(())
+        });
+    }
     command
 }
 
