@@ -93,6 +93,13 @@ pub(crate) fn current() -> Option<Process> {
     })
 }
 
+/// True when the current process seems to belong to a lineage: one look-up and no check, which whoever goes on makes
+/// by [`current`].
+#[inline(always)]
+pub(crate) fn is_labelled() -> bool {
+    entry((helpers::bpf_get_current_pid_tgid() >> 32) as u32).is_some()
+}
+
 /// The segment of another process, 0 if it belongs to none, and its start.
 #[inline(always)]
 pub(crate) fn of_task(task: Address) -> (u32, u64, u64) {

@@ -181,7 +181,7 @@ impl Registers {
 #[raw_tracepoint(tracepoint = "sys_exit")]
 pub fn syscall_exit(context: RawTracePointContext) -> i32 {
     // Everybody's system calls pass here: one look-up, then out.
-    if lineage::current().is_some() {
+    if lineage::is_labelled() {
         exits(context.arg::<u64>(0) as Address, context.arg::<u64>(1) as i64);
     }
     0
