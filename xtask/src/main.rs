@@ -5,6 +5,7 @@ mod binaries;
 mod command;
 mod debian;
 mod demo;
+mod fuzz;
 mod kernels;
 mod places;
 mod qemu;
@@ -36,6 +37,8 @@ enum Task {
     Demo(demo::Arguments),
     /// Run all tests; the last line printed counts them
     Test(test::Arguments),
+    /// Run the fuzz targets, each for some seconds
+    Fuzz(fuzz::Arguments),
     /// Measure what the monitor costs on this machine
     Bench(bench::Arguments),
     /// Run the proofs that take long and append their results to a file
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Task::Run(arguments) => run::main(&arguments),
         Task::Demo(arguments) => demo::main(&arguments),
         Task::Test(arguments) => test::main(&arguments),
+        Task::Fuzz(arguments) => fuzz::main(&arguments),
         Task::Bench(arguments) => bench::main(&arguments),
         Task::Soak(arguments) => soak::main(&arguments),
         Task::Vm(arguments) => vm::main(&arguments),

@@ -81,10 +81,13 @@ const FOR_BUILDING: &[Step] = &[
 
 const FOR_TESTS: &[Step] = &[
     ("system packages", packages::debian),
+    ("C++ compiler", packages::cxx),
     ("32-bit compiler", packages::multilib),
     ("node", packages::node),
     ("uv", packages::uv),
 ];
+
+const FOR_FUZZING: &[Step] = &[("eBPF toolchain", toolchain::nightly), ("C++ compiler", packages::cxx)];
 
 const FOR_SERVERS: &[Step] = &[("node", packages::node), ("uv", packages::uv)];
 
@@ -117,6 +120,11 @@ pub(crate) fn for_building() -> Result<()> {
 /// Sees to what starting real MCP servers needs.
 pub(crate) fn for_servers() -> Result<()> {
     go(FOR_SERVERS, Mode::Install, Told::Changes)
+}
+
+/// Sees to what building the fuzz targets needs.
+pub(crate) fn for_fuzzing() -> Result<()> {
+    go(FOR_FUZZING, Mode::Install, Told::Changes)
 }
 
 /// Sees to what virtual machines need.

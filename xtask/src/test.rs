@@ -52,6 +52,7 @@ const PARTS: &[Part] = &[
     Part { name: "clippy", quick: true, run: |_| checks::clippy() },
     Part { name: "clippy-ebpf", quick: true, run: |_| checks::clippy_ebpf() },
     Part { name: "unit", quick: true, run: |_| checks::unit() },
+    Part { name: "fuzz", quick: false, run: |_| checks::fuzz() },
     Part { name: "end-to-end", quick: false, run: live::end_to_end },
     Part { name: "machines", quick: false, run: machines::all },
     Part { name: "real-servers", quick: false, run: |_| live::real_servers() },

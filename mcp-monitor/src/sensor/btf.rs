@@ -26,6 +26,8 @@ const KIND_TYPE_TAG: u32 = 18;
 const KIND_ENUM64: u32 = 19;
 /// How deep anonymous members and modifiers are followed.
 const DEPTH_MAX: usize = 16;
+/// Members that one search looks at: in a damaged blob an anonymous member may be its own structure, many times over.
+const MEMBERS_MAX: usize = 1 << 16;
 
 /// A kernel's BTF.
 pub struct Btf {
@@ -117,9 +119,10 @@ impl Btf {
         spellings.iter().find_map(|spelling| {
             let mut found = Member { offset_bytes: 0, size_bytes: 0 };
             let mut of = index;
+            let mut members = MEMBERS_MAX;
             for part in spelling.split('.') {
-                let (offset_bits, member_type) = self.find(of, part.as_bytes(), 0)?;
-                found.offset_bytes += offset_bits / 8;
+                let (offset_bits, member_type) = self.find(of, part.as_bytes(), 0, &mut members)?;
+                found.offset_bytes = found.offset_bytes.checked_add(offset_bits / 8)?;
                 found.size_bytes = self.size(member_type, 0).unwrap_or(0);
                 of = member_type;
             }
@@ -178,7 +181,7 @@ impl Btf {
     }
 
     /// Bit offset and type of a member, anonymous members included.
-    fn find(&self, index: usize, name: &[u8], depth: usize) -> Option<(u32, usize)> {
+    fn find(&self, index: usize, name: &[u8], depth: usize, members: &mut usize) -> Option<(u32, usize)> {
         if depth > DEPTH_MAX {
             return None;
         }
@@ -188,6 +191,7 @@ impl Btf {
             return None;
         }
         (0..head.count as usize).find_map(|n| {
+            *members = members.checked_sub(1)?;
             let at = head.rest + n * 12;
             let member_name = self.name(read_word(&self.bytes, at)?);
             let member_type = read_word(&self.bytes, at + 4)? as usize;
@@ -198,8 +202,8 @@ impl Btf {
                 return (bit_size == 0).then_some((offset, member_type));
             }
             if member_name.is_empty() {
-                let (inner, inner_type) = self.find(member_type, name, depth + 1)?;
-                return Some((offset + inner, inner_type));
+                let (inner, inner_type) = self.find(member_type, name, depth + 1, members)?;
+                return Some((offset.checked_add(inner)?, inner_type));
             }
             None
         })

@@ -69,6 +69,23 @@ pub(super) fn multilib(mode: Mode) -> Found {
     }
 }
 
+/// The compiler of libFuzzer, which comes as C++; without it fuzzing is reported as not run.
+pub(super) fn cxx(mode: Mode) -> Found {
+    let packages = ["g++"];
+    if let Some(compiler) = command::find("c++") {
+        return Found::There(compiler.display().to_string());
+    }
+    let why = anyhow!("no C++ compiler, which libFuzzer is built with");
+    if mode == Mode::Check {
+        return Found::lacking(why, repair(&packages));
+    }
+    match install(&packages) {
+        Ok(()) if command::find("c++").is_some() => Found::Installed("g++".into()),
+        Ok(()) => Found::lacking(why, repair(&packages)),
+        Err(failed) => Found::lacking(anyhow!("{why}; {failed:#}"), repair(&packages)),
+    }
+}
+
 /// Node with npm: the host's, else Debian's; a newer one among the checkout's tools when that is too old.
 pub(super) fn node(mode: Mode) -> Found {
     let version = || {

@@ -1,11 +1,14 @@
-//! The parts that need no kernel of their own: format, lints, unit tests.
+//! The parts that need no kernel of their own: format, lints, unit tests, fuzz targets.
 
 use std::process::Command;
 
 use anyhow::Result;
 
 use super::count::Count;
-use crate::{binaries::spoken, command, places, setup};
+use crate::{binaries::spoken, command, fuzz, places, setup};
+
+/// How long each fuzz target runs.
+const FUZZ_SECONDS: u32 = 10;
 
 /// The source is formatted.
 pub(super) fn format() -> Result<Count> {
@@ -44,6 +47,12 @@ pub(super) fn unit() -> Result<Count> {
     let (output, succeeded) =
         spoken(cargo()?.args(["test", "--workspace", "--exclude", "mcp-monitor-ebpf"]))?;
     Ok(Count::stated_in(&output).with_end(succeeded))
+}
+
+/// The fuzz targets hold for a short while.
+pub(super) fn fuzz() -> Result<Count> {
+    let fuzz::Outcome { passed, failed, skipped } = fuzz::all(FUZZ_SECONDS)?;
+    Ok(Count { passed, failed, skipped })
 }
 
 fn cargo() -> Result<Command> {
