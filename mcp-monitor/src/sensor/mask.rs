@@ -55,11 +55,12 @@ pub fn text(raw: &[u8]) -> Bytes {
     Bytes(text.into())
 }
 
-/// A domain name with every label masked that looks like data rather than like a name. Lower case, without the
-/// last dot.
+/// A domain name with every label masked that looks like data rather than like a name. Lower case, without dots
+/// at its end.
 #[must_use]
 pub fn domain_name(name: &[u8]) -> Bytes {
-    let name = name.strip_suffix(b".").unwrap_or(name).to_ascii_lowercase();
+    let end = name.iter().rposition(|byte| *byte != b'.').map_or(0, |last| last + 1);
+    let name = name.get(..end).unwrap_or_default().to_ascii_lowercase();
     let mut masked = Vec::with_capacity(name.len());
     for (index, label) in name.split(|byte| *byte == b'.').enumerate() {
         if index > 0 {

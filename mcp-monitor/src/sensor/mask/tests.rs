@@ -178,6 +178,7 @@ fn tokens_are_known_by_prefix_or_look() {
 fn labels_that_are_data() {
     let shown = |name: &str| domain_name(name.as_bytes()).escaped();
     assert_eq!(shown("API.GitHub.com."), "api.github.com");
+    assert_eq!(shown("a.b.."), "a.b");
     assert_eq!(shown("d111111abcdef8.cloudfront.net"), "d111111abcdef8.cloudfront.net");
     assert_eq!(shown("mfrggzdfmztwq2lknnwg23tpobyxe43u.evil.example"), "[masked].evil.example");
     assert_eq!(shown(&format!("{}.x", "a".repeat(60))), "[masked].x");
