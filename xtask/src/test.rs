@@ -33,31 +33,44 @@ pub(crate) struct Arguments {
     /// Only this tier in machines; may be repeated
     #[arg(long = "tier", value_name = "TIER")]
     tiers: Vec<String>,
+    /// Every kernel in every tier, and real servers in a machine, too: more than an hour
+    #[arg(long)]
+    all: bool,
     /// List the parts
     #[arg(long)]
     list: bool,
 }
 
+/// When a part runs without being named.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum When {
+    /// Always.
+    Quick,
+    /// Unless `--quick` is given.
+    Usual,
+    /// Only with `--all`.
+    All,
+}
+
 /// One part of the tests.
 struct Part {
     name: &'static str,
-    /// Whether `--quick` runs it.
-    quick: bool,
+    when: When,
     run: fn(&Arguments) -> Result<Count>,
 }
 
 /// Every part, in the order they run: what fails fastest comes first. A new kind of test is a new row.
 const PARTS: &[Part] = &[
-    Part { name: "format", quick: true, run: |_| checks::format() },
-    Part { name: "clippy", quick: true, run: |_| checks::clippy() },
-    Part { name: "clippy-ebpf", quick: true, run: |_| checks::clippy_ebpf() },
-    Part { name: "unit", quick: true, run: |_| checks::unit() },
-    Part { name: "fuzz", quick: false, run: |_| checks::fuzz() },
-    Part { name: "end-to-end", quick: false, run: live::end_to_end },
-    Part { name: "machines", quick: false, run: machines::all },
-    Part { name: "real-servers", quick: false, run: |_| live::real_servers() },
-    Part { name: "real-servers-in-machine", quick: false, run: |_| machines::real_servers() },
-    Part { name: "demo", quick: false, run: |_| live::demo() },
+    Part { name: "format", when: When::Quick, run: |_| checks::format() },
+    Part { name: "clippy", when: When::Quick, run: |_| checks::clippy() },
+    Part { name: "clippy-ebpf", when: When::Quick, run: |_| checks::clippy_ebpf() },
+    Part { name: "unit", when: When::Quick, run: |_| checks::unit() },
+    Part { name: "fuzz", when: When::Usual, run: |_| checks::fuzz() },
+    Part { name: "end-to-end", when: When::Usual, run: live::end_to_end },
+    Part { name: "machines", when: When::Usual, run: machines::all },
+    Part { name: "real-servers", when: When::Usual, run: |_| live::real_servers() },
+    Part { name: "real-servers-in-machine", when: When::All, run: |_| machines::real_servers() },
+    Part { name: "demo", when: When::Usual, run: |_| live::demo() },
 ];
 
 /// Runs the task.
@@ -75,7 +88,11 @@ pub(crate) fn main(arguments: &Arguments) -> Result<ExitCode> {
     }
     let chosen = |part: &&Part| {
         if arguments.only.is_empty() {
-            part.quick || !arguments.quick
+            match part.when {
+                When::Quick => true,
+                When::Usual => !arguments.quick,
+                When::All => arguments.all,
+            }
         } else {
             arguments.only.iter().any(|name| name == part.name)
         }
@@ -83,7 +100,11 @@ pub(crate) fn main(arguments: &Arguments) -> Result<ExitCode> {
     let parts: Vec<&Part> = PARTS.iter().filter(chosen).collect();
 
     let mut total = Count::default();
-    let ready = if parts.iter().all(|part| part.quick) { setup::for_building() } else { setup::for_tests() };
+    let ready = if parts.iter().all(|part| part.when == When::Quick) {
+        setup::for_building()
+    } else {
+        setup::for_tests()
+    };
     if let Err(error) = ready {
         // The parts still run: what is lacking may not matter to most of them, and those it matters to will say so.
         println!("FAILED setup: {error:#}");
