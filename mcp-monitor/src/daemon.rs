@@ -147,7 +147,7 @@ pub async fn run(
             () = readiness.wait() => {}
             _ = look.tick() => {}
             _ = tick.tick() => pipeline.tick(end.is_some()),
-            _ = relief.tick() => pipeline.flush_relief(),
+            _ = relief.tick() => pipeline.flush_relief(false),
             _ = scan.tick() => pipeline.rescan(),
             changed = phase.changed() => match changed {
                 Err(_) => break None,

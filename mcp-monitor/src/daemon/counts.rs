@@ -33,6 +33,17 @@ impl Repeats {
         }
     }
 
+    /// Takes a count back that cannot be told yet: [`Self::collect`] will give it again. `false` when it will not,
+    /// since the key is gone.
+    pub(super) fn give_back(&mut self, key: &ReliefKey, count: u64) -> bool {
+        let told = self.told.get_mut(key);
+        let known = told.is_some();
+        if let Some(told) = told {
+            *told = told.saturating_sub(count);
+        }
+        known
+    }
+
     /// Repeats since the last call, by key. Keys of images that are gone are taken out of the kernel's table.
     pub(super) fn collect(&mut self, orders: &mut Orders) -> Vec<(ReliefKey, u64)> {
         let mut found = Vec::new();

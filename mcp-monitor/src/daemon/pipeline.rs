@@ -211,12 +211,16 @@ impl<'stream> Pipeline<'stream> {
         }
     }
 
-    /// Repeats that the kernel counted become events with a count.
-    pub(super) fn flush_relief(&mut self) {
-        // What is in the ring came before: templates first, then counts.
+    /// Repeats that the kernel counted become events with a count. A repeat may have been counted while the record of
+    /// its first occurrence still waits in the ring: unless it is `last`, it is told the next time.
+    pub(super) fn flush_relief(&mut self, last: bool) {
         self.drain();
         let now = Clock::now();
         for (key, count) in self.stages.repeats.collect(&mut self.sensor.orders) {
+            let waits = !last && !self.stages.attributor.knows_repeated(&key);
+            if waits && self.stages.repeats.give_back(&key, count) {
+                continue;
+            }
             if let Some(event) = self.stages.attributor.flush_relief(&key, count, now) {
                 self.stages.event(event);
             }
@@ -246,7 +250,7 @@ impl<'stream> Pipeline<'stream> {
                 break;
             }
         }
-        self.flush_relief();
+        self.flush_relief(true);
         self.collect_losses();
         for (name, misses) in health::recursion_misses(self.sensor.ebpf()) {
             let what = format!(

@@ -203,6 +203,12 @@ impl Attributor {
         Some(event)
     }
 
+    /// True when the first occurrence of what `key` stands for has come.
+    #[must_use]
+    pub fn knows_repeated(&self, key: &ReliefKey) -> bool {
+        self.relief.has_template(key)
+    }
+
     /// Gives up what waited too long. To be called about once a second.
     pub fn tick(&mut self, now: BootNs) {
         self.processes.expire(now);

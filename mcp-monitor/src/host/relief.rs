@@ -50,6 +50,12 @@ impl ReliefTable {
         }
     }
 
+    /// True when the template of a key is known.
+    pub(super) fn has_template(&self, key: &ReliefKey) -> bool {
+        let process = (ProcessId(key.tgid), BootNs(key.start_boottime_ns));
+        self.templates.get(&process).is_some_and(|places| places.contains_key(&place_of_key(key)))
+    }
+
     /// The template of a key, if it is known.
     pub(super) fn template(&mut self, key: &ReliefKey, count: u64) -> Option<&Event> {
         let process = (ProcessId(key.tgid), BootNs(key.start_boottime_ns));
