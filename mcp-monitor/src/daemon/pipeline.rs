@@ -398,5 +398,6 @@ fn workload(name: &str, what: &str) -> Workload {
         instance: uuid::Uuid::now_v7().to_string(),
         kind: WorkloadKind::Server,
         name: name.rsplit('/').next().unwrap_or(name).to_owned(),
+        ..Workload::default()
     }
 }

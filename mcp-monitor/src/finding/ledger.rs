@@ -245,6 +245,7 @@ mod tests {
                 instance: "i".into(),
                 kind: WorkloadKind::Server,
                 name: "demo".into(),
+                ..Workload::default()
             }),
             outcome: Outcome::Ok,
             count: 1,

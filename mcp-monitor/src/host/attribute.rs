@@ -103,6 +103,7 @@ impl Attributor {
                 instance: String::new(),
                 kind: WorkloadKind::Server,
                 name: "unassigned".into(),
+                ..Workload::default()
             }),
             unassigned: 0,
             dns_malformed: 0,

@@ -33,6 +33,7 @@ fn workload(name: &str) -> Arc<Workload> {
         instance: name.into(),
         kind: WorkloadKind::Server,
         name: name.into(),
+        ..Workload::default()
     })
 }
 

@@ -114,6 +114,7 @@ mod tests {
             instance: name.into(),
             kind: WorkloadKind::Server,
             name: name.into(),
+            ..Workload::default()
         })
     }
 

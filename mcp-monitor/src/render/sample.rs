@@ -92,6 +92,7 @@ fn event(action: Action) -> Event {
             instance: "a1b2c3-1".into(),
             kind: WorkloadKind::Server,
             name: "filesystem".into(),
+            ..Workload::default()
         }),
         outcome: Outcome::Ok,
         count: 1,

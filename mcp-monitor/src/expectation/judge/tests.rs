@@ -48,6 +48,7 @@ impl Play {
                 instance: "i".into(),
                 kind: self.kind,
                 name: "demo".into(),
+                ..Workload::default()
             }),
             outcome,
             count: 1,

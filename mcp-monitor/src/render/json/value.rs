@@ -198,8 +198,8 @@ impl<'a> WorkloadValue<'a> {
                 WorkloadKind::Agent => "agent",
             },
             name: Text(workload.name.as_bytes()),
-            client: None,
-            parent: None,
+            client: workload.client.as_deref(),
+            parent: workload.parent.as_deref(),
         }
     }
 }

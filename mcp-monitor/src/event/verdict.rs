@@ -1,0 +1,116 @@
+//! What judging came to: verdict, decision, rule, severity.
+
+/// The result of judging.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// Allowed by expectation, profile, owner or declaration.
+    Expected,
+    /// Not allowed.
+    Unexpected,
+    /// Wrong unless expected by name.
+    Forbidden,
+    /// Not judged.
+    Unjudged,
+}
+
+impl Verdict {
+    /// The word in the JSON contract.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Expected => "expected",
+            Self::Unexpected => "unexpected",
+            Self::Forbidden => "forbidden",
+            Self::Unjudged => "unjudged",
+        }
+    }
+}
+
+/// Why the verdict is what it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// Where the deciding line stands: `profile:node`, `command-line`, `catalogue`, `owner`, `default` …
+    pub source: String,
+    /// In words.
+    pub reason: String,
+}
+
+/// A judged event's rule, when it broke one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Rule {
+    /// A secret was opened by somebody who does not own it.
+    SecretRead,
+    /// A destination that is not expected.
+    UnknownEgress,
+    /// A cloud metadata service.
+    MetadataEgress,
+    /// Another process's environment or memory.
+    ProcessSnoop,
+    /// A place that makes code run later.
+    PersistenceWrite,
+    /// Work handed to something outside the lineage.
+    LineageEscape,
+    /// A program without a file, or in a hidden or temporary place.
+    HiddenExec,
+    /// A listener on all interfaces.
+    ExposedListener,
+    /// Something could not be seen.
+    CoverageLoss,
+}
+
+impl Rule {
+    /// Every rule.
+    pub const ALL: [Self; 9] = [
+        Self::SecretRead,
+        Self::UnknownEgress,
+        Self::MetadataEgress,
+        Self::ProcessSnoop,
+        Self::PersistenceWrite,
+        Self::LineageEscape,
+        Self::HiddenExec,
+        Self::ExposedListener,
+        Self::CoverageLoss,
+    ];
+
+    /// The stable id.
+    #[must_use]
+    pub const fn id(self) -> &'static str {
+        match self {
+            Self::SecretRead => "secret-read",
+            Self::UnknownEgress => "unknown-egress",
+            Self::MetadataEgress => "metadata-egress",
+            Self::ProcessSnoop => "process-snoop",
+            Self::PersistenceWrite => "persistence-write",
+            Self::LineageEscape => "lineage-escape",
+            Self::HiddenExec => "hidden-exec",
+            Self::ExposedListener => "exposed-listener",
+            Self::CoverageLoss => "coverage-loss",
+        }
+    }
+}
+
+/// How bad.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Severity {
+    /// Worth knowing.
+    Low,
+    /// Worth a look today.
+    Medium,
+    /// Worth a look now.
+    High,
+    /// Worth waking somebody.
+    Critical,
+}
+
+impl Severity {
+    /// The word in the JSON contract.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+            Self::Critical => "critical",
+        }
+    }
+}
