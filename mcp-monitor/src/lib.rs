@@ -9,5 +9,6 @@ pub mod event;
 pub mod expectation;
 pub mod finding;
 pub mod host;
+pub mod inventory;
 pub mod render;
 pub mod sensor;
