@@ -12,3 +12,4 @@ pub mod host;
 pub mod inventory;
 pub mod render;
 pub mod sensor;
+pub mod store;

@@ -9,16 +9,25 @@ pub enum FindingState {
     /// Nobody has dealt with it.
     #[default]
     Open,
-    /// Somebody has.
+    /// Somebody looks after it.
+    Acknowledged,
+    /// Not to be told, for a reason and a time.
+    Suppressed,
+    /// It was dealt with.
     Closed,
 }
 
 impl FindingState {
+    /// Every state.
+    pub const ALL: [Self; 4] = [Self::Open, Self::Acknowledged, Self::Suppressed, Self::Closed];
+
     /// The word in the JSON contract.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Open => "open",
+            Self::Acknowledged => "acknowledged",
+            Self::Suppressed => "suppressed",
             Self::Closed => "closed",
         }
     }

@@ -118,7 +118,7 @@ pub(super) struct FindingLine<'a> {
     rule: &'static str,
     #[schemars(extend("enum" = ["low", "medium", "high", "critical"]))]
     severity: &'static str,
-    #[schemars(extend("enum" = ["open", "closed"]))]
+    #[schemars(extend("enum" = ["open", "acknowledged", "suppressed", "closed"]))]
     state: &'static str,
     first_seen: Time,
     last_seen: Time,
