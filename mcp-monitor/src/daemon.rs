@@ -8,6 +8,7 @@ mod counts;
 mod lineages;
 mod marks;
 mod pipeline;
+mod surroundings;
 
 use crate::{
     expectation::JudgeError,
@@ -62,6 +63,8 @@ pub struct Declared {
 pub struct Roots {
     /// The command that `watch` holds until it is labelled, with its arguments.
     pub command: Option<(u32, Vec<std::ffi::OsString>)>,
+    /// How the command is judged.
+    pub kind: crate::event::WorkloadKind,
     /// Running processes, with their descendants.
     pub pids: Vec<u32>,
     /// cgroups, with all that runs in them.
@@ -130,6 +133,7 @@ pub async fn run(
     // Wrong declarations are told before anything is attached.
     let mut judge = pipeline::judge(&settings)?;
     marks::first_scan(&mut judge);
+    surroundings::Surroundings::first(&mut judge);
     let sensor = sensor::start(&options)?;
     stream.origin_mut().tier = sensor.tier;
     let readiness = sensor.ring.readiness()?;

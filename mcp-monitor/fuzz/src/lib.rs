@@ -7,10 +7,9 @@ use std::{path::Path, sync::Arc};
 
 use mcp_monitor::{
     event::{Process, ProcessKey, SegmentId, Workload, WorkloadKind},
-    expectation::{Judge, JudgeConfig},
+    expectation::{Judge, JudgeConfig, Monitor},
     host::{
-        attribute::Attributor, clock::Clock, names::NameWitness, procfs::ProcessSource, sockets::Hosts,
-        users::Users,
+        attribute::Attributor, clock::Clock, procfs::ProcessSource, users::Users,
     },
 };
 use mcp_monitor_common::record::{
@@ -68,11 +67,9 @@ impl ProcessSource for NoProcfs {
 
 /// A stage that asks nothing of this host, with one workload.
 pub fn attributor(kind: WorkloadKind) -> Attributor {
-    let resolver = "127.0.0.53".parse().expect("an address");
     let clock = Clock::booted_at("2026-01-02T03:04:05Z".parse().expect("a time"));
-    let names = NameWitness::new([resolver], Hosts::new("/nonexistent"));
-    let mut attributor = Attributor::new(clock, Box::new(NoProcfs), Users::new("/nonexistent"), names);
-    let workload = Workload { id: "w".into(), instance: "i".into(), kind, name: "demo".into() };
+    let mut attributor = Attributor::new(clock, Box::new(NoProcfs), Users::new("/nonexistent"));
+    let workload = Workload { id: "w".into(), instance: "i".into(), kind, name: "demo".into(), ..Workload::default() };
     attributor.assign(SegmentId(SEGMENT), Arc::new(workload));
     attributor
 }
@@ -86,6 +83,7 @@ pub fn judge() -> Judge {
         allow_egress: vec!["api.github.com:443".parse().expect("a destination")],
         allow_read: vec!["/srv/data".into()],
         allow_secrets: Vec::new(),
+        monitor: Monitor::default(),
     };
     Judge::new(config).expect("the data files are right")
 }

@@ -10,7 +10,10 @@ use super::{
     signals::{Signals, Wish, is_foreground},
     spawn::{Ended, Handle, SpawnError, hold},
 };
-use crate::daemon::{self, Phase, Roots};
+use crate::{
+    daemon::{self, Phase, Roots},
+    event::WorkloadKind,
+};
 use clap::Args;
 use nix::sys::signal::Signal;
 use std::{ffi::OsString, os::unix::process::ExitStatusExt, process::ExitStatus};
@@ -26,9 +29,30 @@ pub(super) struct Watch {
     /// Run COMMAND as root. Otherwise it runs as the user who called sudo.
     #[arg(long)]
     as_root: bool,
+    /// Judge COMMAND as this: a server by what it is expected to do, an agent by what comes of what it does.
+    #[arg(long = "as", value_name = "KIND", default_value = "server")]
+    kind: Kind,
     /// What to run, with its arguments.
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
+}
+
+/// What a command is taken for.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Kind {
+    /// An MCP server.
+    Server,
+    /// An agent runner: shells, compilers and named hosts are its daily work.
+    Agent,
+}
+
+impl From<Kind> for WorkloadKind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Server => Self::Server,
+            Kind::Agent => Self::Agent,
+        }
+    }
 }
 
 impl Watch {
@@ -61,7 +85,12 @@ impl Watch {
             }
         };
         let homes = run_as.home().into_iter().collect();
-        let roots = Roots { command: Some((held.pid, self.command.clone())), homes, ..Roots::default() };
+        let roots = Roots {
+            command: Some((held.pid, self.command.clone())),
+            kind: self.kind.into(),
+            homes,
+            ..Roots::default()
+        };
         let settings = self.monitor.settings(roots);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (report, ended) = runtime.block_on(async {

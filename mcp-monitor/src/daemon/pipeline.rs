@@ -10,10 +10,11 @@ use super::{
     counts::{Losses, Repeats},
     lineages::Lineages,
     marks::Marks,
+    surroundings::Surroundings,
 };
 use crate::{
     event::{Bytes, CoverageNote, Event, SegmentId, Workload, WorkloadKind},
-    expectation::{Egress, Judge, JudgeConfig},
+    expectation::{Context, Egress, Judge, JudgeConfig, Monitor},
     finding::ledger::{Ledger, Noted},
     host::{attribute::Attributor, clock::Clock, sockets, users::Users},
     render::{Stream, StreamError, Summary, summary},
@@ -50,6 +51,7 @@ pub(super) fn judge(settings: &Settings) -> Result<Judge, DaemonError> {
         allow_egress,
         allow_read: settings.declared.read.clone(),
         allow_secrets: settings.declared.secrets.clone(),
+        monitor: Monitor::of_this_process(),
     };
     Judge::new(config).map_err(|error| match error {
         crate::expectation::JudgeError::UnknownSecret(..)
@@ -64,6 +66,7 @@ pub(super) struct Pipeline<'stream> {
     stages: Stages<'stream>,
     lineages: Lineages,
     marks: Marks,
+    surroundings: Surroundings,
     losses: Losses,
     lost: Vec<summary::Loss>,
     next_segment: u64,
@@ -108,6 +111,7 @@ impl<'stream> Pipeline<'stream> {
             stages,
             lineages: Lineages::default(),
             marks: Marks::default(),
+            surroundings: Surroundings::default(),
             losses: Losses::default(),
             lost: Vec::new(),
             next_segment: 1,
@@ -126,7 +130,14 @@ impl<'stream> Pipeline<'stream> {
             // The id is a hash of what is shown and not of what was given: a short secret could be guessed from it.
             let raw = arguments.iter().map(|argument| argument.as_bytes()).collect::<Vec<_>>().join(&0);
             let what = mask::arguments(&raw, false).iter().map(Bytes::escaped).collect::<Vec<_>>().join("\0");
-            let segment = self.open(workload(&name, &what));
+            let workload = Workload { kind: roots.kind, ..workload(&name, &what) };
+            let context = Context {
+                kind: roots.kind,
+                workspaces: std::env::current_dir().into_iter().collect(),
+                ..Context::default()
+            };
+            self.stages.judge.describe(&workload.instance, context)?;
+            let segment = self.open(workload);
             self.command = Some(segment);
             Lineages::command(&mut self.sensor.orders, *pid, segment)?;
         }
@@ -205,6 +216,7 @@ impl<'stream> Pipeline<'stream> {
         self.stages.attributor.tick(Clock::now());
         self.collect_losses();
         self.marks.poll(&mut self.stages.judge);
+        self.surroundings.poll(&mut self.stages.judge);
         self.marks.publish(&self.stages.judge, &mut self.sensor.orders);
         if self.lineages.has_cgroups() {
             self.lineages.label_all(&mut self.sensor.orders);
@@ -230,6 +242,7 @@ impl<'stream> Pipeline<'stream> {
     /// Looks for secrets again.
     pub(super) fn rescan(&mut self) {
         self.marks.rescan(&self.stages.judge);
+        self.surroundings.look(&self.stages.judge);
     }
 
     /// Why the stream can take no more.

@@ -52,15 +52,21 @@ pub enum Rule {
     LineageEscape,
     /// A program without a file, or in a hidden or temporary place.
     HiddenExec,
+    /// A program that nobody declared.
+    UnexpectedExec,
+    /// A directory of the system was changed.
+    UnexpectedWrite,
     /// A listener on all interfaces.
     ExposedListener,
+    /// The monitor itself was reached for.
+    MonitorTamper,
     /// Something could not be seen.
     CoverageLoss,
 }
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::SecretRead,
         Self::UnknownEgress,
         Self::MetadataEgress,
@@ -68,7 +74,10 @@ impl Rule {
         Self::PersistenceWrite,
         Self::LineageEscape,
         Self::HiddenExec,
+        Self::UnexpectedExec,
+        Self::UnexpectedWrite,
         Self::ExposedListener,
+        Self::MonitorTamper,
         Self::CoverageLoss,
     ];
 
@@ -83,7 +92,10 @@ impl Rule {
             Self::PersistenceWrite => "persistence-write",
             Self::LineageEscape => "lineage-escape",
             Self::HiddenExec => "hidden-exec",
+            Self::UnexpectedExec => "unexpected-exec",
+            Self::UnexpectedWrite => "unexpected-write",
             Self::ExposedListener => "exposed-listener",
+            Self::MonitorTamper => "monitor-tamper",
             Self::CoverageLoss => "coverage-loss",
         }
     }

@@ -12,6 +12,9 @@ use super::data::DataError;
 /// What a pattern below a home directory begins with.
 pub const HOME: &str = "${home}/";
 
+/// Homes that are kept.
+const HOMES_MAX: usize = 64 * 1024;
+
 /// Home directories: given ones, and every directory in `/home`.
 #[derive(Clone, Debug, Default)]
 pub struct Homes {
@@ -29,27 +32,21 @@ impl Homes {
         homes.exact.insert(b"/root".to_vec());
         homes.parents.insert(b"/home".to_vec());
         for home in given {
-            let bytes = trim_slashes(home.as_ref().as_os_str().as_bytes());
-            let nobodys = bytes.len() < 2
-                || [
-                    &b"/bin"[..],
-                    b"/sbin",
-                    b"/dev",
-                    b"/proc",
-                    b"/sys",
-                    b"/etc",
-                    b"/usr",
-                    b"/nonexistent",
-                    b"/run",
-                ]
-                .iter()
-                .any(|place| is_below(bytes, place));
-            if bytes.first() == Some(&b'/') && !nobodys {
-                homes.deepest = homes.deepest.max(bytes.split(|&byte| byte == b'/').count());
-                homes.exact.insert(bytes.to_vec());
-            }
+            homes.add(home.as_ref());
         }
         homes
+    }
+
+    /// One more home, if a person or service may own it and there are not too many.
+    pub fn add(&mut self, home: &Path) {
+        const NOBODYS: [&[u8]; 9] =
+            [b"/bin", b"/sbin", b"/dev", b"/proc", b"/sys", b"/etc", b"/usr", b"/nonexistent", b"/run"];
+        let bytes = trim_slashes(home.as_os_str().as_bytes());
+        let nobodys = bytes.len() < 2 || NOBODYS.iter().any(|place| is_below(bytes, place));
+        if bytes.first() == Some(&b'/') && !nobodys && self.exact.len() < HOMES_MAX {
+            self.deepest = self.deepest.max(bytes.split(|&byte| byte == b'/').count());
+            self.exact.insert(bytes.to_vec());
+        }
     }
 
     /// What follows each home directory that `path` lies in.
@@ -84,7 +81,7 @@ impl Homes {
 }
 
 /// `path` without slashes at its end.
-fn trim_slashes(path: &[u8]) -> &[u8] {
+pub(super) fn trim_slashes(path: &[u8]) -> &[u8] {
     let end = path.iter().rposition(|&byte| byte != b'/').map_or(0, |last| last + 1);
     path.get(..end).unwrap_or_default()
 }

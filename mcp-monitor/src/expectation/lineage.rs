@@ -10,9 +10,9 @@ use std::{collections::HashMap, sync::Arc};
 use super::{
     glob::{Homes, normalise},
     profile::{ProfileIndex, Profiles},
-    program::{ProgramIndex, ProgramKind, Programs},
+    program::{Installs, ProgramIndex, ProgramKind, Programs},
 };
-use crate::event::{Action, Bytes, Event, Process, ProcessId, ProcessKey};
+use crate::event::{Action, Bytes, Descriptor, DescriptorKind, Event, Process, ProcessId, ProcessKey};
 
 /// Processes that are remembered: `PID_MAX_LIMIT` of the kernel.
 const PROCESSES_MAX: usize = 4 * 1024 * 1024;
@@ -43,10 +43,27 @@ pub struct Image {
     pub runtime: Option<ProfileIndex>,
     /// Its instance.
     pub instance: Arc<str>,
+    /// Which known programs started it.
+    pub starters: Arc<[ProgramIndex]>,
+    /// It installs packages or was started, over whatever steps, by what does.
+    pub installing: Option<Installs>,
+    /// An installer started it, over whatever steps; it is not the installer itself.
+    pub below_installer: Option<Installs>,
+    /// It is the instance's first program that is neither shell nor launcher.
+    pub begins: bool,
+    /// Effective user.
+    pub euid: u32,
+    /// Effective user of the program that started it, if that was seen.
+    pub euid_before: Option<u32>,
+    /// The pipes at its standard input and output.
+    pub pipes: [Option<PipeIdentity>; 2],
     forebears: Arc<[ProcessKey]>,
     script: Option<Bytes>,
     passes_script_on: bool,
 }
+
+/// A pipe: device and inode number.
+pub type PipeIdentity = (u32, u64);
 
 /// The processes of all instances.
 #[derive(Debug, Default)]
@@ -73,7 +90,11 @@ impl Lineage {
             return known.clone();
         }
         let before = known.cloned().or_else(|| self.nearest_forebear(process));
-        let image = next_image(process, &event.workload.instance, before.as_ref(), programs, profiles, homes);
+        let mut image =
+            next_image(process, &event.workload.instance, before.as_ref(), programs, profiles, homes);
+        if let Action::Exec(exec) = &event.action {
+            image.pipes = [pipe(&exec.stdin), pipe(&exec.stdout)];
+        }
         self.remember(image.clone());
         image
     }
@@ -151,6 +172,13 @@ impl Lineage {
         })
     }
 
+    /// Descends from `process`, or is the process itself.
+    #[must_use]
+    pub fn is_or_descends(image: &Image, process: ProcessKey) -> bool {
+        let same = |key: &ProcessKey| key.pid == process.pid && key.start == process.start;
+        same(&image.key) || image.forebears.iter().any(same)
+    }
+
     /// The instance that `process` belongs to.
     #[must_use]
     pub fn instance_of(&self, process: ProcessId) -> Option<&str> {
@@ -181,6 +209,8 @@ fn next_image(
     let executable = process.executable.as_slice();
     let found = programs.identify(executable, script.as_ref().map(Bytes::as_slice), homes);
     let kind = programs.kind(&found);
+    let installs = programs.installs(&found, &process.arguments);
+    let below_installer = before.and_then(|before| before.installing);
     let phase = match before {
         // Labelled while it ran: nobody saw how it came to be.
         None if process.bootstrap || !process.ancestors.is_empty() => Phase::Serve,
@@ -201,9 +231,21 @@ fn next_image(
         ),
         passes_script_on: executable.rsplit(|&byte| byte == b'/').next() == Some(b"env")
             || (kind == ProgramKind::Shell && script.is_some() && executable.ends_with(b"/coreutils")),
+        starters: before.map_or_else(|| [].into(), |before| Arc::clone(&before.programs)),
+        installing: installs.max(below_installer),
+        below_installer,
+        begins: phase == Phase::Serve && before.is_none_or(|before| before.phase != Phase::Serve),
+        euid: process.euid,
+        euid_before: before.map(|before| before.euid),
+        pipes: before.map_or([None; 2], |before| before.pipes),
         programs: found.into(),
         script,
     }
+}
+
+fn pipe(descriptor: &Descriptor) -> Option<PipeIdentity> {
+    let is_pipe = descriptor.kind == DescriptorKind::Pipe && descriptor.inode != 0;
+    is_pipe.then_some((descriptor.device, descriptor.inode))
 }
 
 const fn next_phase(before: Phase, kind: ProgramKind) -> Phase {

@@ -3,11 +3,12 @@
 //! [`Judge`] is the stage: it gives each [`Event`](crate::event::Event) a verdict, the reason for it and, where one
 //! was broken, the rule. What it knows stands in the data files of `mcp-monitor/data`, read once: the secrets
 //! catalogue ([`catalogue`], [`secrets`]), programs ([`program`]), runtime profiles ([`profile`]), places
-//! ([`places`]) and networks ([`network`], [`names`]). Nothing here resolves a name, and
+//! ([`places`]) and networks ([`network`], [`names`], [`destinations`]). Nothing here resolves a name, and
 //! only [`scan`] looks at the host: at directories and metadata, never into files.
 
 pub mod catalogue;
 pub mod data;
+pub mod destinations;
 pub mod glob;
 pub mod judge;
 pub mod lineage;
@@ -19,5 +20,5 @@ pub mod program;
 pub mod scan;
 pub mod secrets;
 
-pub use judge::{Judge, JudgeConfig, JudgeError};
+pub use judge::{Context, Declared, ForeignListener, Judge, JudgeConfig, JudgeCounts, JudgeError, Monitor};
 pub use network::{Egress, EgressError};

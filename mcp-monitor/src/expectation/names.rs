@@ -17,6 +17,8 @@ use crate::event::{BootNs, Bytes, DnsObject, NameConfidence, ProcessId};
 pub const ADDRESSES_MAX: usize = 4096;
 /// Names that are remembered per address.
 pub const NAMES_MAX: usize = 8;
+/// Lines of a hosts file that are read.
+const HOSTS_MAX: usize = 64 * 1024;
 /// Instances whose answers are remembered.
 pub const INSTANCES_MAX: usize = 1024;
 /// Seconds that an answer counts beyond its time to live.
@@ -37,6 +39,8 @@ struct Answer {
 struct Witnessed {
     answers: HashMap<IpAddr, Vec<Answer>>,
     order: VecDeque<IpAddr>,
+    /// When the instance last asked a service of the host whose answers are not seen.
+    asked_unseen: Option<BootNs>,
 }
 
 /// What is known of an address.
@@ -62,19 +66,26 @@ impl Names {
     #[must_use]
     pub fn new(hosts: &str) -> Self {
         let mut names = Self::default();
-        for line in hosts.lines() {
+        names.take_hosts(hosts);
+        names
+    }
+
+    /// Goes by this text of the hosts file from now on.
+    pub fn take_hosts(&mut self, text: &str) {
+        self.hosts.clear();
+        for line in text.lines().take(HOSTS_MAX) {
             let mut words = line.split('#').next().unwrap_or_default().split_whitespace();
             let Some(address) = words.next().and_then(|word| word.parse().ok()) else { continue };
-            let known = names.hosts.entry(fold(address)).or_default();
-            known.extend(words.take(64).map(|word| Bytes::from(word.to_ascii_lowercase().as_str())));
+            let known = self.hosts.entry(fold(address)).or_default();
+            let names = words.map(|word| word.trim_end_matches('.').to_ascii_lowercase());
+            known.extend(names.take(64).map(|name| Bytes::from(name.as_str())));
         }
         for address in ["127.0.0.1", "::1"].into_iter().filter_map(|text| text.parse().ok()) {
-            let known = names.hosts.entry(address).or_default();
+            let known = self.hosts.entry(address).or_default();
             if known.is_empty() {
                 known.push(Bytes::from("localhost"));
             }
         }
-        names
     }
 
     /// Addresses and instances that were forgotten since there were too many.
@@ -89,17 +100,7 @@ impl Names {
         if name.is_empty() || name.as_slice().len() > NAME_MAX_BYTES {
             return;
         }
-        let key: Arc<str> = instance.into();
-        if !self.instances.contains_key(&key) {
-            if self.order.len() >= INSTANCES_MAX
-                && let Some(oldest) = self.order.pop_front()
-            {
-                self.instances.remove(&oldest);
-                self.forgotten += 1;
-            }
-            self.order.push_back(Arc::clone(&key));
-        }
-        let witnessed = self.instances.entry(key).or_default();
+        let (witnessed, mut forgotten) = self.witnessed(instance);
         for &(address, seconds) in answer.addresses.iter().take(64) {
             let seconds = u64::from(seconds.min(TIME_TO_LIVE_MAX_SECONDS)) + GRACE_SECONDS;
             let until = BootNs(now.0.saturating_add(seconds * 1_000_000_000));
@@ -109,7 +110,7 @@ impl Names {
                     && let Some(oldest) = witnessed.order.pop_front()
                 {
                     witnessed.answers.remove(&oldest);
-                    self.forgotten += 1;
+                    forgotten += 1;
                 }
                 witnessed.order.push_back(address);
             }
@@ -117,10 +118,41 @@ impl Names {
             known.retain(|known| known.until >= now && (known.name != *name || known.process != process));
             if known.len() >= NAMES_MAX {
                 known.remove(0);
-                self.forgotten += 1;
+                forgotten += 1;
             }
             known.push(Answer { name: name.clone(), process, until });
         }
+        self.forgotten += forgotten;
+    }
+
+    /// What is known of an instance, made room for, and how much was forgotten for that.
+    fn witnessed(&mut self, instance: &str) -> (&mut Witnessed, u64) {
+        let key: Arc<str> = instance.into();
+        let mut forgotten = 0;
+        if !self.instances.contains_key(&key) {
+            if self.order.len() >= INSTANCES_MAX
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.instances.remove(&oldest);
+                forgotten += 1;
+            }
+            self.order.push_back(Arc::clone(&key));
+        }
+        (self.instances.entry(key).or_default(), forgotten)
+    }
+
+    /// Takes note that an instance asked a name service whose answers are not seen.
+    pub fn ask_unseen(&mut self, instance: &str, now: BootNs) {
+        let (witnessed, forgotten) = self.witnessed(instance);
+        witnessed.asked_unseen = Some(now);
+        self.forgotten += forgotten;
+    }
+
+    /// The instance asked such a service lately.
+    #[must_use]
+    pub fn asked_unseen(&self, instance: &str, now: BootNs) -> bool {
+        let asked = self.instances.get(instance).and_then(|witnessed| witnessed.asked_unseen);
+        asked.is_some_and(|asked| now.0.saturating_sub(asked.0) < GRACE_SECONDS * 1_000_000_000)
     }
 
     /// Forgets an instance that ended.

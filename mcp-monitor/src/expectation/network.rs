@@ -281,21 +281,6 @@ impl Metadata {
     }
 }
 
-/// The resolvers that a text in the form of `/etc/resolv.conf` names; the C library's own choice when none.
-#[must_use]
-pub fn resolvers(text: &str) -> Vec<IpAddr> {
-    let mut found: Vec<IpAddr> = text
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("nameserver"))
-        .filter_map(|rest| rest.trim().split(['%', ' ', '\t', '#', ';']).next()?.parse().ok())
-        .map(fold)
-        .collect();
-    if found.is_empty() {
-        found.extend([IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)]);
-    }
-    found
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -369,20 +354,10 @@ mod tests {
         assert!(metadata.service(ip("169.254.1.1")).is_none());
     }
 
-    #[test]
-    fn resolver_lines() {
-        assert_eq!(
-            resolvers("# x\nnameserver 127.0.0.53\n nameserver\tfe80::1%eth0\noptions a\n"),
-            [ip("127.0.0.53"), ip("fe80::1")]
-        );
-        assert_eq!(resolvers(""), [ip("127.0.0.1"), ip("::1")]);
-    }
-
     proptest! {
         #[test]
         fn parsing_never_panics(text in "\\PC{0,40}") {
             let _ = text.parse::<Egress>();
-            let _ = resolvers(&text);
         }
     }
 }

@@ -15,6 +15,8 @@ use crate::event::Severity;
 #[serde(deny_unknown_fields)]
 struct PlaceFile {
     persistence: Vec<PersistenceText>,
+    system: Vec<SystemText>,
+    monitor: Vec<String>,
     hidden_exec: HiddenText,
     process_files: Vec<String>,
 }
@@ -26,6 +28,19 @@ struct PersistenceText {
     title: String,
     technique: String,
     paths: Vec<String>,
+    #[serde(default)]
+    agents: BelowAgent,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SystemText {
+    id: String,
+    title: String,
+    severity: Option<SeverityText>,
+    paths: Vec<String>,
+    #[serde(default)]
+    except: Vec<String>,
     #[serde(default)]
     agents: BelowAgent,
 }
@@ -74,6 +89,20 @@ pub struct Persistence {
     pub agents: BelowAgent,
 }
 
+/// Directories of the system.
+#[derive(Clone, Debug)]
+pub struct SystemPlace {
+    /// Stable id.
+    pub id: String,
+    /// For people.
+    pub title: String,
+    /// Severity of a finding, if not the rule's own.
+    pub severity: Option<Severity>,
+    /// Below an agent.
+    pub agents: BelowAgent,
+    except: PathGlobs,
+}
+
 /// A service that does work for others.
 #[derive(Clone, Debug)]
 pub struct Escape {
@@ -103,6 +132,9 @@ pub enum OddPlace {
 pub struct Places {
     persistence: Vec<Persistence>,
     persistence_paths: PathGlobs,
+    system: Vec<SystemPlace>,
+    system_paths: PathGlobs,
+    monitor: PathGlobs,
     temporary: PathGlobs,
     hidden: PathGlobs,
     stores: PathGlobs,
@@ -129,6 +161,16 @@ impl Places {
                 agents: text.agents,
             })
         });
+        let system_paths = numbered(file.system.iter().map(|text| &text.paths))?;
+        let system = file.system.into_iter().map(|text| {
+            Ok(SystemPlace {
+                except: numbered([&text.except])?,
+                id: text.id,
+                title: text.title,
+                severity: text.severity.map(Severity::from),
+                agents: text.agents,
+            })
+        });
         let persistence = file.persistence.into_iter().map(|text| Persistence {
             id: text.id,
             title: text.title,
@@ -138,6 +180,9 @@ impl Places {
         Ok(Self {
             persistence: persistence.collect(),
             persistence_paths,
+            system: system.collect::<Result<_, DataError>>()?,
+            system_paths,
+            monitor: numbered([&file.monitor])?,
             temporary: numbered([&temporary])?,
             hidden: numbered([&hidden])?,
             stores: numbered([&stores])?,
@@ -171,6 +216,25 @@ impl Places {
     pub fn persistence(&self, path: &[u8], homes: &Homes) -> Option<&Persistence> {
         let index = *self.persistence_paths.matches(path, homes).first()?;
         self.persistence.get(index as usize)
+    }
+
+    /// Every kind of directory of the system.
+    #[must_use]
+    pub fn system_places(&self) -> &[SystemPlace] {
+        &self.system
+    }
+
+    /// The directory of the system that `path` lies in.
+    #[must_use]
+    pub fn system(&self, path: &[u8], homes: &Homes) -> Option<&SystemPlace> {
+        let index = *self.system_paths.matches(path, homes).first()?;
+        self.system.get(index as usize).filter(|place| !place.except.is_match(path, homes))
+    }
+
+    /// The path is the monitor's own.
+    #[must_use]
+    pub fn is_of_monitor(&self, path: &[u8], homes: &Homes) -> bool {
+        self.monitor.is_match(path, homes)
     }
 
     /// The service behind a socket; an abstract name begins with `@`.

@@ -19,7 +19,9 @@ struct ProfileFile {
     generic: GenericText,
     profiles: Vec<ProfileText>,
     launch: Vec<LaunchText>,
+    exec: Vec<ExecText>,
     sockets: Vec<String>,
+    name_services: Vec<String>,
     harmless_families: Vec<u16>,
 }
 
@@ -49,6 +51,14 @@ struct LaunchText {
     escapes: Vec<String>,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExecText {
+    program: String,
+    why: String,
+    allow: Vec<String>,
+}
+
 /// Index of a runtime.
 pub type ProfileIndex = u32;
 
@@ -67,6 +77,15 @@ struct Launch {
     escapes: Vec<EscapeIndex>,
 }
 
+/// Which programs a program starts by its nature, and no others.
+#[derive(Debug)]
+struct ExecLimit {
+    program: ProgramIndex,
+    source: String,
+    why: String,
+    allow: PathGlobs,
+}
+
 /// Every runtime profile.
 #[derive(Debug)]
 pub struct Profiles {
@@ -74,7 +93,9 @@ pub struct Profiles {
     executables: Globs,
     runtimes: Vec<Profile>,
     launch: Vec<Launch>,
+    exec: Vec<ExecLimit>,
     sockets: Globs,
+    name_services: Globs,
     harmless_families: Vec<u16>,
 }
 
@@ -101,6 +122,15 @@ impl Profiles {
             })
         });
         let launch = launch.collect::<Result<_, DataError>>()?;
+        let exec = file.exec.iter().map(|text| {
+            Ok(ExecLimit {
+                program: programs.index(&text.program, FILE)?,
+                source: format!("profile:exec/{}", text.program),
+                why: text.why.clone(),
+                allow: all(&text.allow)?,
+            })
+        });
+        let exec = exec.collect::<Result<_, DataError>>()?;
         let executables = Globs::new(file.profiles.iter().zip(0_u32..).flat_map(|(profile, index)| {
             profile.executables.iter().map(move |text| (text.as_str(), index))
         }))?;
@@ -112,7 +142,9 @@ impl Profiles {
             executables,
             runtimes: profiles.collect::<Result<_, DataError>>()?,
             launch,
+            exec,
             sockets: Globs::new(file.sockets.iter().map(|text| (text.as_str(), 0)))?,
+            name_services: Globs::new(file.name_services.iter().map(|text| (text.as_str(), 0)))?,
             harmless_families: file.harmless_families,
         })
     }
@@ -149,6 +181,18 @@ impl Profiles {
         pairs.find(|launch| launch.escapes.contains(&escape)).map(|launch| launch.source.as_str())
     }
 
+    /// Source and reason why one of `starters` does not start the program at `path` by its nature.
+    #[must_use]
+    pub fn refuses_exec(
+        &self,
+        starters: &[ProgramIndex],
+        path: &[u8],
+        homes: &Homes,
+    ) -> Option<(&str, &str)> {
+        let limit = self.exec.iter().find(|limit| starters.contains(&limit.program))?;
+        (!limit.allow.is_match(path, homes)).then_some((limit.source.as_str(), limit.why.as_str()))
+    }
+
     /// The destinations that `programs` need to launch, each with its source.
     pub fn launch_egress<'profiles>(
         &'profiles self,
@@ -162,6 +206,12 @@ impl Profiles {
     #[must_use]
     pub fn is_harmless_socket(&self, path: &[u8]) -> bool {
         self.sockets.is_match(path)
+    }
+
+    /// A service that resolves names, behind this socket, whose answers are not seen.
+    #[must_use]
+    pub fn is_name_service(&self, path: &[u8]) -> bool {
+        self.name_services.is_match(path)
     }
 
     /// Sockets of this address family reach nobody.

@@ -9,6 +9,7 @@ use super::{
     data::{DataError, parse},
     glob::{Globs, Homes, PathGlobs},
 };
+use crate::event::Bytes;
 
 /// What a script pattern below the interpreter's prefix begins with.
 const PREFIX: &str = "${prefix}/";
@@ -24,6 +25,16 @@ pub enum ProgramKind {
     /// Everything else.
     #[default]
     Tool,
+}
+
+/// What a program installs: what runs below it does so unasked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Installs {
+    /// Packages of a language, with scripts of their own.
+    Packages,
+    /// Packages of the system, which belong into its directories.
+    System,
 }
 
 #[derive(Debug, Deserialize)]
@@ -43,6 +54,9 @@ struct ProgramText {
     interpreters: Vec<String>,
     #[serde(default)]
     scripts: Vec<String>,
+    installs: Option<Installs>,
+    #[serde(default)]
+    install_words: Vec<String>,
 }
 
 /// Index of a program.
@@ -53,6 +67,7 @@ pub type ProgramIndex = u32;
 pub struct Programs {
     names: Vec<String>,
     kinds: Vec<ProgramKind>,
+    installs: Vec<Option<(Installs, Vec<String>)>>,
     executables: PathGlobs,
     interpreters: PathGlobs,
     scripts: PathGlobs,
@@ -80,6 +95,11 @@ impl Programs {
             scripts: PathGlobs::new(elsewhere)?,
             scripts_in_prefix: Globs::new(in_prefix)?,
             kinds: file.programs.values().map(|text| text.kind).collect(),
+            installs: file
+                .programs
+                .values()
+                .map(|text| text.installs.map(|installs| (installs, text.install_words.clone())))
+                .collect(),
             names: file.programs.into_keys().collect(),
         })
     }
@@ -120,6 +140,17 @@ impl Programs {
         found.sort_unstable();
         found.dedup();
         found
+    }
+
+    /// What `programs` install when they are called with `arguments`.
+    #[must_use]
+    pub fn installs(&self, programs: &[ProgramIndex], arguments: &[Bytes]) -> Option<Installs> {
+        let asked = |words: &[String]| {
+            words.is_empty()
+                || words.iter().any(|word| arguments.iter().any(|given| given.as_slice() == word.as_bytes()))
+        };
+        let known = programs.iter().filter_map(|&index| self.installs.get(index as usize)?.as_ref());
+        known.filter(|(_, words)| asked(words)).map(|(installs, _)| *installs).max()
     }
 
     /// How `programs` bear on the launch phase.

@@ -117,6 +117,11 @@ impl Secrets {
         &self.homes
     }
 
+    /// One more home directory, whose secrets count from now on.
+    pub fn add_home(&mut self, home: &std::path::Path) {
+        self.homes.add(home);
+    }
+
     /// Identities that were not learnt since the set was full.
     #[must_use]
     pub fn refused(&self) -> u64 {

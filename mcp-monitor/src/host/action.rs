@@ -1,20 +1,11 @@
 //! From the words of records to the words of events: what happened, and what came of it.
 
-use std::net::IpAddr;
-
 use mcp_monitor_common::record::{HEADER_DENIED, RESULT_PERMITTED, RecordKind};
 
 use crate::{
-    event::{Action, Endpoint, NetworkObject, Outcome},
+    event::{Action, Outcome},
     sensor::decode::{FileRecord, NetworkRecord},
 };
-
-pub(super) fn remote_address(network: &NetworkObject) -> Option<IpAddr> {
-    match network.remote {
-        Endpoint::Internet(address, _) => Some(address),
-        _ => None,
-    }
-}
 
 pub(super) fn file_action(kind: RecordKind, file: FileRecord) -> Option<(Action, i32)> {
     let action = match kind {

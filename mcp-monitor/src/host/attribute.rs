@@ -13,22 +13,20 @@ use mcp_monitor_common::{
 };
 
 use super::{
-    action::{file_action, network_action, outcome, remote_address},
+    action::{file_action, network_action, outcome},
     clock::Clock,
     dns,
     identifier::Identifiers,
-    names::NameWitness,
     process::{ProcessCounts, ProcessTable},
     procfs::{ProcessSource, Procfs},
     relief::{self, ReliefTable},
     segment::Segments,
-    sockets,
     users::Users,
 };
 use crate::{
     event::{
-        Action, BootNs, CoverageNote, Decision, DnsObject, Event, Outcome, Process, ProcessId, ProcessKey,
-        SegmentId, SnoopObject, Verdict, Workload, WorkloadKind,
+        Action, BootNs, CoverageNote, Decision, Event, Outcome, Process, ProcessId, ProcessKey, SegmentId,
+        SnoopObject, Verdict, Workload, WorkloadKind,
     },
     sensor::decode::{Record, RecordBody, SnoopRecord},
 };
@@ -55,10 +53,6 @@ pub struct AttributionCounts {
     pub relief_refused: u64,
     /// Segments that found no place.
     pub segments_refused: u64,
-    /// Names that found no place.
-    pub names_dropped: u64,
-    /// DNS answers of resolvers that are not the host's.
-    pub dns_untrusted: u64,
     /// Of the process table.
     pub processes: ProcessCounts,
 }
@@ -69,7 +63,6 @@ pub struct Attributor {
     identifiers: Identifiers,
     processes: ProcessTable,
     segments: Segments,
-    names: NameWitness,
     relief: ReliefTable,
     relief_ending: VecDeque<(BootNs, ProcessKey)>,
     held: VecDeque<Event>,
@@ -80,21 +73,19 @@ pub struct Attributor {
 
 impl Default for Attributor {
     fn default() -> Self {
-        let names = NameWitness::new(sockets::resolvers(), sockets::Hosts::default());
-        Self::new(Clock::measure(), Box::new(Procfs::default()), Users::default(), names)
+        Self::new(Clock::measure(), Box::new(Procfs::default()), Users::default())
     }
 }
 
 impl Attributor {
     /// A stage that asks these about the host. [`Attributor::default`] asks the host itself.
     #[must_use]
-    pub fn new(clock: Clock, source: Box<dyn ProcessSource>, users: Users, names: NameWitness) -> Self {
+    pub fn new(clock: Clock, source: Box<dyn ProcessSource>, users: Users) -> Self {
         Self {
             clock,
             identifiers: Identifiers::new(),
             processes: ProcessTable::new(source, users),
             segments: Segments::default(),
-            names,
             relief: ReliefTable::default(),
             relief_ending: VecDeque::new(),
             held: VecDeque::new(),
@@ -121,7 +112,7 @@ impl Attributor {
         let thread = record.thread();
         let (action, result, process) = self.action(record, key, now)?;
         let workload = self.segments.workload(segment).cloned();
-        let mut event = Event {
+        let event = Event {
             id: self.identifiers.next(self.clock.timestamp(now)),
             boot_ns: now,
             sequence: header.sequence,
@@ -141,9 +132,6 @@ impl Attributor {
             decision: Decision { source: String::new(), reason: String::new() },
             rule: None,
         };
-        if workload.is_some() {
-            self.name(&mut event);
-        }
         if let Some(place) = place {
             self.relief.keep(key, place, &event);
         }
@@ -161,7 +149,6 @@ impl Attributor {
         for mut event in std::mem::take(&mut self.held) {
             if let Some(workload) = self.segments.workload(event.segment) {
                 event.workload = Arc::clone(workload);
-                self.name(&mut event);
                 released.push(event);
             } else {
                 self.held.push_back(event);
@@ -180,11 +167,6 @@ impl Attributor {
         self.segments.forget(segment);
     }
 
-    /// Forgets what an instance resolved.
-    pub fn forget_instance(&mut self, instance: &str) {
-        self.names.forget(instance);
-    }
-
     /// `count` occurrences of what `key` stands for, which the kernel counted instead of sending them, as one
     /// event; `None` if its first one is not known, which is counted.
     pub fn flush_relief(&mut self, key: &ReliefKey, count: u64, now: BootNs) -> Option<Event> {
@@ -200,7 +182,6 @@ impl Attributor {
             return None;
         };
         event.workload = Arc::clone(workload);
-        self.name(&mut event);
         Some(event)
     }
 
@@ -258,11 +239,6 @@ impl Attributor {
         self.processes.users()
     }
 
-    /// Names of addresses.
-    pub fn names(&mut self) -> &mut NameWitness {
-        &mut self.names
-    }
-
     /// The clock that events are dated by.
     #[must_use]
     pub fn clock(&self) -> Clock {
@@ -278,8 +254,6 @@ impl Attributor {
             relief_unplaced: self.relief.unplaced(),
             relief_refused: self.relief.refused(),
             segments_refused: self.segments.refused(),
-            names_dropped: self.names.dropped(),
-            dns_untrusted: self.names.untrusted(),
             processes: self.processes.counts(),
         }
     }
@@ -324,7 +298,6 @@ impl Attributor {
                     self.dns_malformed += 1;
                     return None;
                 };
-                self.witness(SegmentId(record.header.segment), &answer, now);
                 (Action::Dns(answer), 0)
             }
             RecordBody::Snoop(snoop) => {
@@ -338,13 +311,6 @@ impl Attributor {
             ),
         };
         Some((action, result, self.processes.get(key, now)))
-    }
-
-    fn witness(&mut self, segment: SegmentId, answer: &DnsObject, now: BootNs) {
-        if let Some(workload) = self.segments.workload(segment) {
-            let workload = Arc::clone(workload);
-            self.names.observe(&workload.instance, answer, now);
-        }
     }
 
     /// Whose memory or registers: by host pid, by the number that the caller's pid namespace uses, or unknown.
@@ -367,18 +333,6 @@ impl Attributor {
             object.target_executable = Some(stranger.executable);
         }
         object
-    }
-
-    /// Fills the name of a network event's address.
-    fn name(&mut self, event: &mut Event) {
-        let (Action::Connect(network) | Action::Send(network) | Action::Close(network)) = &mut event.action
-        else {
-            return;
-        };
-        if let Some(address) = remote_address(network) {
-            let (name, confidence) = self.names.name(&event.workload.instance, address, event.boot_ns);
-            (network.name, network.name_confidence) = (name, confidence);
-        }
     }
 
     fn hold(&mut self, event: Event) {

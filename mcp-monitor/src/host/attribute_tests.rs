@@ -20,9 +20,8 @@ impl ProcessSource for NoProcfs {
 }
 
 fn attributor() -> Attributor {
-    let names = NameWitness::new(["10.0.0.1".parse().unwrap()], sockets::Hosts::new("/nonexistent"));
     let clock = Clock::booted_at("2026-01-02T03:04:05Z".parse().unwrap());
-    let mut attributor = Attributor::new(clock, Box::new(NoProcfs), Users::new("/nonexistent"), names);
+    let mut attributor = Attributor::new(clock, Box::new(NoProcfs), Users::new("/nonexistent"));
     assert_eq!(attributor.assign(SegmentId(7), workload("server")), []);
     attributor
 }
@@ -210,26 +209,6 @@ fn results_become_outcomes() {
     assert_eq!(outcome(&connect, -111, 0), Outcome::Failed(111));
     assert_eq!(outcome(&connect, i32::MIN, 0), Outcome::Failed(i32::MAX));
     assert_eq!(outcome(&open, 0, HEADER_DENIED), Outcome::Denied);
-}
-
-#[test]
-fn a_destination_carries_the_name_that_the_workload_resolved() {
-    let mut attributor = attributor();
-    let answer = DnsObject {
-        server: ("10.0.0.1".parse().unwrap(), 53),
-        question: "api.example.com".into(),
-        addresses: vec![("1.2.3.4".parse().unwrap(), 60)],
-        response_code: 0,
-    };
-    attributor.witness(SegmentId(7), &answer, BootNs(1));
-    let mut remote_address = [0; 16];
-    remote_address[10..].copy_from_slice(&[0xff, 0xff, 1, 2, 3, 4]);
-    let body =
-        NetworkBody { remote_address, remote_port: 443, family: 2, socket_type: 1, ..NetworkBody::default() };
-    let event = feed(&mut attributor, &new(RecordKind::Connect).finish(&body)).unwrap();
-    let network = event.action.network().unwrap();
-    assert_eq!(network.name, Some("api.example.com".into()));
-    assert_eq!(network.name_confidence, NameConfidence::WorkloadDns);
 }
 
 #[test]

@@ -1,8 +1,9 @@
-//! What the host says about what the sensor saw: who a process is, whose a segment is, what an address is called.
+//! What the host says about what the sensor saw: who a process is, whose a segment is, who listens where.
 //!
 //! [`attribute`] is the stage: a decoded record goes in, an event comes out. The rest serves it: [`process`] is the
 //! table of processes, [`script`] finds the script behind an interpreter, [`procfs`] answers for what no record
-//! told, [`users`] and [`container`] give names, [`dns`], [`names`] and [`sockets`] say what an address is,
+//! told, [`users`] and [`container`] give names, [`dns`] reads answers,
+//! [`sockets`] says who resolves names and [`listeners`] who listens,
 //! [`relief`] turns counts into events, [`segment`] knows which segment belongs to which workload, [`clock`]
 //! tells the time, and [`kernel`] and [`kernel_checks`] say what the kernel offers. Foreign files are read bounded and leniently; nothing here panics on them.
 
@@ -14,7 +15,7 @@ pub mod dns;
 mod identifier;
 pub mod kernel;
 pub mod kernel_checks;
-pub mod names;
+pub mod listeners;
 pub mod process;
 pub mod procfs;
 mod read;

@@ -1,16 +1,15 @@
-//! Rulings on the network: destinations, loopback, sockets in the file system, listeners, answers of resolvers.
+//! Rulings on the network: destinations, listeners, answers of resolvers. What stays on this host: [`super::local`].
 
 use std::net::IpAddr;
 
-use super::{Judge, Listening, Ruling, plain};
+use super::{Case, Judge, Ruling, plain};
 use crate::{
     event::{
         Action, Bytes, Direction, DnsObject, Endpoint, Event, FilePath, NameConfidence, NetworkObject,
-        Outcome, Rule, Transport, Verdict, WorkloadKind,
+        Outcome, Rule, Transport, Verdict,
     },
     expectation::{
-        catalogue::BelowAgent,
-        lineage::{Image, Phase},
+        lineage::Phase,
         names::Named,
         network::{Egress, fold, is_own_host, is_private},
         secrets::without_var_run,
@@ -41,10 +40,11 @@ pub(super) fn socket_path(endpoint: &Endpoint, event: &Event) -> Option<Vec<u8>>
 
 impl Judge {
     /// The ruling, and the name of the address where there is one.
-    pub(super) fn judge_network(&self, event: &Event, image: &Image) -> (Ruling, Option<Named>) {
+    pub(super) fn judge_network(&self, case: &Case) -> (Ruling, Option<Named>) {
+        let (event, image) = (case.event, &case.image);
         let Some(network) = event.action.network() else { return (Ruling::unjudged("no address"), None) };
         if matches!(event.action, Action::Listen(_)) {
-            return (judge_listener(event, network), None);
+            return (judge_listener(case, network), None);
         }
         if network.direction == Direction::In || matches!(event.action, Action::Accept(_)) {
             return (Ruling::unjudged("came in"), None);
@@ -60,39 +60,34 @@ impl Judge {
             }
             Endpoint::Internet(address, port) => {
                 let address = fold(*address);
-                let mut named =
-                    self.names.lookup(&image.instance, event.process.key.pid, event.boot_ns, address);
-                if named.names.is_empty()
-                    && let Some(name) = &network.name
-                {
-                    // An earlier stage knows more, and believes no one else than this one does.
-                    named = Named { names: vec![name.clone()], confidence: network.name_confidence };
-                }
-                let mut ruling = self.judge_address(event, network, (address, *port), &named, image);
+                let process = event.process.key.pid;
+                let named = self.names.lookup(&image.instance, process, event.boot_ns, address);
+                let mut ruling = self.judge_address(case, network, (address, *port), &named);
                 if closed {
                     // The connection was found when it was made.
                     ruling.rule = None;
                 }
                 (ruling, Some(named))
             }
-            endpoint => (self.judge_other(event, network, endpoint, image), None),
+            endpoint => (self.judge_other(case, network, endpoint), None),
         }
     }
 
     fn judge_address(
         &self,
-        event: &Event,
+        case: &Case,
         network: &NetworkObject,
         (address, port): (IpAddr, u16),
         named: &Named,
-        image: &Image,
     ) -> Ruling {
+        let event = case.event;
         if matches!(network.transport, Transport::Tcp | Transport::Udp) && self.is_resolver(address, port) {
             return Ruling::expected("resolvers", "a resolver of the host");
         }
         if let Some(service) = self.metadata.service(address) {
-            if self.allow_egress.iter().any(|egress| egress.names_address(address, port)) {
-                return Ruling::expected("command-line", format!("{service}; declared by address"));
+            let by_address = |egress: &Egress| egress.names_address(address, port);
+            if let Some(allowed) = self.allowed(case).find(|allowed| allowed.egress.iter().any(by_address)) {
+                return Ruling::expected(allowed.source.clone(), format!("{service}; declared by address"));
             }
             let what = format!(
                 "contacted the {service}, which hands out the machine's credentials{}",
@@ -104,36 +99,67 @@ impl Judge {
         let asks_the_way = network.transport == Transport::Udp && matches!(event.action, Action::Connect(_));
         let any_port =
             asks_the_way && matches!(port, 0 | u16::MAX) || matches!(network.transport, Transport::Raw(_));
-        if let Some(source) = self.declared(image, address, port, any_port, named) {
+        if let Some(source) = self.declared(case, address, port, any_port, named) {
             return Ruling::expected(source, "a declared destination");
         }
         if is_own_host(address) {
-            return self.judge_loopback(event, port, image, asks_the_way);
+            return self.judge_loopback(case, port, asks_the_way);
         }
         if asks_the_way && port == 0 {
             return Ruling::unjudged("asks for the way; nothing is sent");
         }
         let (known_by, shown) = describe(named, address, port);
-        if event.workload.kind == WorkloadKind::Agent && (!named.names.is_empty() || is_private(address)) {
+        let tail = failure(event.outcome);
+        if let Some(destination) = self.destinations.find(&named.names) {
+            let source = format!("destination:{}", destination.id);
+            let what = format!("{shown} is {} and not declared ({known_by}){tail}", destination.title);
+            return Ruling::broken(Rule::UnknownEgress, Verdict::Unexpected, source, what);
+        }
+        if case.agent && (!named.names.is_empty() || is_private(address)) {
             return Ruling::unjudged(format!("an agent may talk to {shown}"));
         }
-        let launching = if image.phase == Phase::Launch { " while the server was being fetched" } else { "" };
-        let what = format!("{shown} is not declared ({known_by}){launching}{}", failure(event.outcome));
+        if case.agent && self.names.asked_unseen(&case.image.instance, event.boot_ns) {
+            let what = format!(
+                "{shown} has no name that was seen: the workload asks a service of the host for names, and its \
+                 answers are not seen{tail}"
+            );
+            return Ruling::broken(
+                Rule::UnknownEgress,
+                Verdict::Unexpected,
+                "destination:name-not-seen",
+                what,
+            );
+        }
+        if case.agent {
+            let what = format!("{shown} is a public address that nobody named ({known_by}){tail}");
+            return Ruling::broken(
+                Rule::UnknownEgress,
+                Verdict::Unexpected,
+                "destination:bare-address",
+                what,
+            );
+        }
+        let launching =
+            if case.image.phase == Phase::Launch { " while the server was being fetched" } else { "" };
+        let what = format!("{shown} is not declared ({known_by}){launching}{tail}");
         Ruling::broken(Rule::UnknownEgress, Verdict::Unexpected, "default", what)
     }
 
     /// Who lets this workload go there. When several names share the address, every one must be let.
     fn declared(
         &self,
-        image: &Image,
+        case: &Case,
         address: IpAddr,
         port: u16,
         any_port: bool,
         named: &Named,
     ) -> Option<String> {
-        let command_line = self.allow_egress.iter().map(|egress| (egress, "command-line"));
+        let image = &case.image;
+        let declared = self
+            .allowed(case)
+            .flat_map(|allowed| allowed.egress.iter().map(|egress| (egress, allowed.source.as_str())));
         let launch = self.profiles.launch_egress(&image.programs).filter(|_| image.phase == Phase::Launch);
-        let all: Vec<(&Egress, &str)> = command_line.chain(launch).collect();
+        let all: Vec<(&Egress, &str)> = declared.chain(launch).collect();
         let fits = |egress: &Egress, name: &[u8]| match egress {
             Egress::Name(_, Some(declared)) if any_port => egress.is_name(name, *declared),
             egress => egress.is_name(name, port),
@@ -159,33 +185,9 @@ impl Judge {
         sources.into_iter().flatten().next().filter(|_| enough).map(str::to_owned)
     }
 
-    fn judge_loopback(&self, event: &Event, port: u16, image: &Image, asks_the_way: bool) -> Ruling {
-        let listening = Listening::Port(event.process.net_namespace, port);
-        if self.listeners.get(&listening).is_some_and(|owner| *owner == image.instance) {
-            return Ruling::expected("default", "a listener of the same workload");
-        }
-        if asks_the_way || event.outcome == Outcome::Failed(libc::ECONNREFUSED) {
-            let reason = if asks_the_way { "asks for the way" } else { "nothing listens there" };
-            return Ruling::unjudged(reason);
-        }
-        if event.workload.kind == WorkloadKind::Agent {
-            return Ruling::unjudged("an agent may talk to a program of this host");
-        }
-        let what = format!(
-            "port {port} of this host is a loopback listener outside the workload, which may be a way out"
-        );
-        Ruling::broken(Rule::UnknownEgress, Verdict::Unexpected, "default", what)
-    }
-
-    fn judge_other(
-        &self,
-        event: &Event,
-        network: &NetworkObject,
-        endpoint: &Endpoint,
-        image: &Image,
-    ) -> Ruling {
-        if let Some(path) = socket_path(endpoint, event) {
-            return self.judge_socket(event, endpoint, &path, image);
+    fn judge_other(&self, case: &Case, network: &NetworkObject, endpoint: &Endpoint) -> Ruling {
+        if let Some(path) = socket_path(endpoint, case.event) {
+            return self.judge_socket(case, endpoint, &path);
         }
         match network.transport {
             Transport::UnixStream | Transport::UnixDatagram => {
@@ -202,60 +204,6 @@ impl Judge {
         }
     }
 
-    fn judge_socket(&self, event: &Event, endpoint: &Endpoint, path: &[u8], image: &Image) -> Ruling {
-        let shown = crate::event::escape(path);
-        let certain = match endpoint {
-            Endpoint::UnixPath(path, _) => super::is_certain(path),
-            Endpoint::UnixAbstract(_) => true,
-            _ => false,
-        };
-        if certain && self.allow_egress.iter().any(|egress| egress.is_socket(path)) {
-            return Ruling::expected("command-line", "a declared socket");
-        }
-        if let Some((index, escape)) = self.places.escape(path, self.secrets.homes()) {
-            let what = format!("asked {} at {shown}", escape.title);
-            if certain
-                && image.phase == Phase::Launch
-                && let Some(pair) = self.profiles.launch_escape(&image.programs, index)
-            {
-                return Ruling::expected(pair.to_owned(), format!("{what}; the launcher needs it"));
-            }
-            if event.workload.kind == WorkloadKind::Agent {
-                if certain && image.programs.iter().any(|program| escape.owners.contains(program)) {
-                    return Ruling::expected("owner", format!("{what}; that is what the program is for"));
-                }
-                if escape.agents == BelowAgent::Recorded {
-                    return Ruling::unjudged(format!("{what}; agents do that all day"));
-                }
-            }
-            let source = format!("escape:{}", escape.id);
-            return Ruling::broken(Rule::LineageEscape, Verdict::Forbidden, source, what)
-                .tried(event.outcome);
-        }
-        if self.profiles.is_harmless_socket(path) {
-            return if certain {
-                Ruling::expected("profile:generic", "what the C library itself needs")
-            } else {
-                Ruling::unjudged("the path is not certain")
-            };
-        }
-        if self.listeners.get(&Listening::Socket(path.to_vec())).is_some_and(|owner| *owner == image.instance)
-        {
-            return Ruling::expected("default", "a listener of the same workload");
-        }
-        if event.workload.kind == WorkloadKind::Agent {
-            return Ruling::unjudged("an agent may talk to a program of this host");
-        }
-        // No finding. A proxy behind a unix socket is a way out as one on loopback is, but the two differ in what is
-        // known: no tier sees who listens on a unix socket, so a server's own (multiprocessing, IPC of editors and
-        // language servers, a database beside it) looks as a stranger's does, and ordinary programs talk to dozens
-        // (nscd, journald, X11, sound, …). Only services that are known to act for others are found, above; the
-        // rest is told as unexpected, so that it can be asked for and declared.
-        let what = format!("{shown} is a socket that is not declared; who listens there is not known");
-        Ruling { rule: None, ..Ruling::broken(Rule::UnknownEgress, Verdict::Unexpected, "default", what) }
-            .tried(event.outcome)
-    }
-
     /// An address and port at which the host resolves names.
     pub(super) fn is_resolver(&self, address: IpAddr, port: u16) -> bool {
         port == DNS_PORT && self.resolvers.contains(&fold(address))
@@ -269,7 +217,7 @@ impl Judge {
     }
 }
 
-fn judge_listener(event: &Event, network: &NetworkObject) -> Ruling {
+fn judge_listener(case: &Case, network: &NetworkObject) -> Ruling {
     let Endpoint::Internet(address, port) = &network.remote else {
         return Ruling::unjudged("a socket in the file system");
     };
@@ -280,13 +228,13 @@ fn judge_listener(event: &Event, network: &NetworkObject) -> Ruling {
     if address.is_loopback() {
         return Ruling::unjudged("only this host can reach it");
     }
-    if event.workload.kind == WorkloadKind::Agent {
+    if case.agent {
         return Ruling::unjudged("an agent may start development servers");
     }
     let who =
         if address.is_unspecified() { String::from("on every interface") } else { format!("on {address}") };
     let what = format!("listens {who}, port {port}: other hosts can reach it");
-    Ruling::broken(Rule::ExposedListener, Verdict::Unexpected, "default", what).tried(event.outcome)
+    Ruling::broken(Rule::ExposedListener, Verdict::Unexpected, "default", what).tried(case.event.outcome)
 }
 
 /// How the destination is known, and how to show it.

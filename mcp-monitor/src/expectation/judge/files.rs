@@ -1,11 +1,12 @@
-//! Rulings on files: secrets, persistence, other processes' files below `/proc`, and what a runtime needs.
+//! Rulings on files: secrets, other processes' files below `/proc`, and what a runtime needs. What changes files:
+//! [`super::writes`].
 
-use super::{Judge, Ruling, is_certain, plain};
+use super::{Case, Judge, Ruling, is_certain, plain};
 use crate::{
-    event::{Access, Action, Event, FileObject, Outcome, Process, Rule, Verdict, WorkloadKind},
+    event::{Access, Action, Event, FileObject, Outcome, Process, Rule, Verdict},
     expectation::{
         catalogue::BelowAgent,
-        lineage::{Image, Phase},
+        lineage::Phase,
         secrets::{MatchedBy, SecretMatch},
     },
 };
@@ -14,13 +15,14 @@ use crate::{
 const PROC_MAGIC: u64 = 0x9fa0;
 
 impl Judge {
-    pub(super) fn judge_file(&self, event: &Event, image: &Image) -> Ruling {
+    pub(super) fn judge_file(&self, case: &Case) -> Ruling {
+        let (event, image) = (case.event, &case.image);
         let Some(file) = event.action.file() else { return Ruling::unjudged("no file") };
         let path = plain(&file.path, event);
-        if let Some(ruling) = self.judge_secret(event, file, &path, image) {
+        if let Some(ruling) = self.judge_secret(case, file, &path) {
             return ruling;
         }
-        if let Some(ruling) = self.judge_persistence(event, file, &path) {
+        if let Some(ruling) = self.judge_change(case, file, &path) {
             return ruling;
         }
         if let Some(ruling) = self.judge_process_file(event, file, &path) {
@@ -36,14 +38,18 @@ impl Judge {
         if let Some(profile) = self.profiles.reads(image.runtime, &path, homes) {
             return Ruling::expected(profile.to_owned(), "what the runtime itself needs");
         }
-        if self.allow_read.is_match(&path, homes) {
-            return Ruling::expected("command-line", "declared to be read");
+        if let Some(allowed) = self.allowed(case).find(|allowed| allowed.reads(&path, homes)) {
+            return Ruling::expected(allowed.source.clone(), "declared to be read");
+        }
+        if case.scope.is_own(&path) {
+            return Ruling::expected("context", "lies in a directory of its own");
         }
         Ruling::unjudged("no rule is broken")
     }
 
     /// Rules on what bears on a secret; `None` when nothing does.
-    fn judge_secret(&self, event: &Event, file: &FileObject, path: &[u8], image: &Image) -> Option<Ruling> {
+    fn judge_secret(&self, case: &Case, file: &FileObject, path: &[u8]) -> Option<Ruling> {
+        let (event, image) = (case.event, &case.image);
         let (deed, secret) = self.deed(event, file, path)?;
         let entry = self.secrets.catalogue().entry(secret.entry)?;
         let how = match secret.by {
@@ -56,10 +62,10 @@ impl Judge {
         let certain = is_certain(&file.path);
         let homes = self.secrets.homes();
         if certain
-            && (self.allow_secret_entries.contains(&secret.entry)
-                || self.allow_secret_paths.is_match(path, homes))
+            && let Some(allowed) =
+                self.allowed(case).find(|allowed| allowed.names_secret(secret.entry, path, homes))
         {
-            return Some(Ruling::expected("command-line", format!("{what}; declared by name")));
+            return Some(Ruling::expected(allowed.source.clone(), format!("{what}; declared by name")));
         }
         if certain
             && image.phase == Phase::Launch
@@ -67,14 +73,14 @@ impl Judge {
         {
             return Some(Ruling::expected(pair.to_owned(), format!("{what}; the launcher needs it")));
         }
-        if event.workload.kind == WorkloadKind::Agent {
+        if case.agent {
             if certain
                 && let Some(owner) = image.programs.iter().find(|program| entry.owners.contains(program))
             {
                 let owner = self.programs.name(*owner);
                 return Some(Ruling::expected("owner", format!("{what}; {owner} owns it")));
             }
-            if entry.agents == BelowAgent::Recorded {
+            if entry.agents == BelowAgent::Recorded && !case.is_of_another_project(path) {
                 return Some(Ruling::unjudged(format!("{what}; agents do that all day")));
             }
         }
@@ -117,31 +123,6 @@ impl Judge {
             }
             _ => None,
         }
-    }
-
-    fn judge_persistence(&self, event: &Event, file: &FileObject, path: &[u8]) -> Option<Ruling> {
-        let Access { write, create, truncate, path_only, .. } = file.access;
-        let homes = self.secrets.homes();
-        let place = match &event.action {
-            Action::Open(_) if (write || create || truncate) && !path_only => {
-                self.places.persistence(path, homes)
-            }
-            Action::Symlink(_) | Action::Truncate(_) => self.places.persistence(path, homes),
-            Action::Receive(_) if write => self.places.persistence(path, homes),
-            Action::Rename(_) | Action::Link(_) => {
-                self.places.persistence(&plain(file.target.as_ref()?, event), homes)
-            }
-            _ => None,
-        }?;
-        if event.outcome == Outcome::Started {
-            return None;
-        }
-        let what = format!("wrote {}", place.title);
-        if event.workload.kind == WorkloadKind::Agent && place.agents == BelowAgent::Recorded {
-            return Some(Ruling::unjudged(format!("{what}; agents do that all day")));
-        }
-        let source = format!("persistence:{}", place.id);
-        Some(Ruling::broken(Rule::PersistenceWrite, Verdict::Unexpected, source, what).tried(event.outcome))
     }
 
     fn judge_process_file(&self, event: &Event, file: &FileObject, path: &[u8]) -> Option<Ruling> {

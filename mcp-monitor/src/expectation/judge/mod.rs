@@ -5,24 +5,32 @@
 //! the order in which they happened and keeps its state from them: secrets under other names, names of addresses,
 //! listeners, phases.
 
+mod allowed;
+mod case;
+mod context;
+mod counts;
 mod egress;
 mod files;
+mod local;
+mod monitor;
 mod process;
 #[cfg(test)]
 mod tests;
+mod writes;
 
-use std::{
-    borrow::Cow,
-    collections::{HashMap, VecDeque},
-    net::IpAddr,
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{borrow::Cow, collections::HashMap, net::IpAddr, path::PathBuf};
+
+pub use allowed::Declared;
+pub use context::Context;
+pub use counts::JudgeCounts;
+pub use local::ForeignListener;
+pub use monitor::Monitor;
 
 use super::{
-    catalogue::{Catalogue, EntryIndex},
+    catalogue::Catalogue,
     data::DataError,
-    glob::{Homes, PathGlobs},
+    destinations::Destinations,
+    glob::Homes,
     lineage::{Image, Lineage},
     names::Names,
     network::{Egress, Metadata},
@@ -32,16 +40,17 @@ use super::{
     secrets::Secrets,
 };
 use crate::event::{Action, Decision, Event, FilePath, Outcome, Rule, Severity, Verdict};
-
-/// Listeners that are remembered; the oldest is forgotten, and then a connection to it is found.
-const LISTENERS_MAX: usize = 16 * 1024;
+use allowed::Allowed;
+use case::Case;
+use context::Scopes;
+use local::Listeners;
 
 /// What the judge is told at the start.
 #[derive(Clone, Debug, Default)]
 pub struct JudgeConfig {
     /// Home directories of the host's users, and the `HOME` of what is watched.
     pub homes: Vec<PathBuf>,
-    /// The host's resolvers, see [`super::network::resolvers`].
+    /// The host's resolvers, see [`crate::host::sockets::resolvers`].
     pub resolvers: Vec<IpAddr>,
     /// Text of `/etc/hosts`.
     pub hosts: String,
@@ -51,6 +60,8 @@ pub struct JudgeConfig {
     pub allow_read: Vec<String>,
     /// Secrets that may be read: ids of the catalogue, or paths.
     pub allow_secrets: Vec<String>,
+    /// The monitor itself.
+    pub monitor: Monitor,
 }
 
 /// The judge cannot begin.
@@ -109,15 +120,6 @@ impl Ruling {
     }
 }
 
-/// What somebody listens on.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Listening {
-    /// A TCP port in a net namespace.
-    Port(u32, u16),
-    /// A socket in the file system, or with `@` an abstract one.
-    Socket(Vec<u8>),
-}
-
 /// The judging stage.
 #[derive(Debug)]
 pub struct Judge {
@@ -128,73 +130,54 @@ pub struct Judge {
     secrets: Secrets,
     names: Names,
     lineage: Lineage,
+    destinations: Destinations,
     resolvers: Vec<IpAddr>,
-    allow_egress: Vec<Egress>,
-    allow_read: PathGlobs,
-    allow_secret_paths: PathGlobs,
-    allow_secret_entries: Vec<EntryIndex>,
-    listeners: HashMap<Listening, Arc<str>>,
-    listener_order: VecDeque<Listening>,
-    listeners_forgotten: u64,
-}
-
-/// What the judge could not keep in its bounds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct JudgeLosses {
-    /// Identities of secrets that were not learnt.
-    pub secrets: u64,
-    /// Names of addresses that were forgotten early.
-    pub names: u64,
-    /// Processes that were not remembered.
-    pub processes: u64,
-    /// Listeners that were forgotten.
-    pub listeners: u64,
+    command_line: Allowed,
+    monitor: Monitor,
+    scopes: Scopes,
+    listeners: Listeners,
+    distrusted_answers: u64,
 }
 
 impl Judge {
     /// A judge that goes by the embedded data and `config`.
     pub fn new(config: JudgeConfig) -> Result<Self, JudgeError> {
-        let JudgeConfig { homes, resolvers, hosts, allow_egress, allow_read, allow_secrets } = config;
+        let JudgeConfig { homes, resolvers, hosts, allow_egress, allow_read, allow_secrets, monitor } =
+            config;
         let homes = Homes::new(&homes);
         let programs = Programs::embedded()?;
         let catalogue = Catalogue::embedded(&programs)?;
         let places = Places::embedded(&programs)?;
         let profiles = Profiles::embedded(&programs, &catalogue, &places)?;
-        let mut paths = Vec::new();
-        let mut allow_secret_entries = Vec::new();
-        for secret in allow_secrets {
-            match (catalogue.find(&secret), pattern(&secret)) {
-                (Some(entry), _) => allow_secret_entries.push(entry),
-                (None, Some(path)) => paths.push(path),
-                (None, None) => {
-                    let ids: Vec<_> = catalogue.entries().map(|(_, entry)| entry.id.as_str()).collect();
-                    return Err(JudgeError::UnknownSecret(secret, ids.join(", ")));
-                }
-            }
-        }
-        let mut reads = Vec::new();
-        for text in allow_read {
-            let path = pattern(&text).ok_or(JudgeError::RelativePath(text))?;
-            reads.push(format!("{}/**", path.trim_end_matches('/')));
-            reads.push(path);
-        }
+        let declared = Declared {
+            source: String::from("command-line"),
+            egress: allow_egress,
+            read: allow_read,
+            secrets: allow_secrets,
+            ..Declared::default()
+        };
+        let command_line = Allowed::new(declared, &catalogue)?;
         Ok(Self {
             metadata: Metadata::embedded()?,
             secrets: Secrets::new(catalogue, homes),
             names: Names::new(&hosts),
             lineage: Lineage::default(),
-            allow_read: PathGlobs::new(reads.iter().map(|text| (text.as_str(), 0)))?,
-            allow_secret_paths: PathGlobs::new(paths.iter().map(|text| (text.as_str(), 0)))?,
-            allow_secret_entries,
+            destinations: Destinations::embedded()?,
+            command_line,
+            monitor,
             programs,
             places,
             profiles,
             resolvers,
-            allow_egress,
-            listeners: HashMap::new(),
-            listener_order: VecDeque::new(),
-            listeners_forgotten: 0,
+            scopes: Scopes::default(),
+            listeners: Listeners::default(),
+            distrusted_answers: 0,
         })
+    }
+
+    /// Takes over the text of the hosts file.
+    pub fn take_hosts(&mut self, text: &str) {
+        self.names.take_hosts(text);
     }
 
     /// The set of secrets, for scans and for the kernel's marks.
@@ -208,17 +191,6 @@ impl Judge {
         &mut self.secrets
     }
 
-    /// What could not be kept in bounds.
-    #[must_use]
-    pub fn losses(&self) -> JudgeLosses {
-        JudgeLosses {
-            secrets: self.secrets.refused(),
-            names: self.names.forgotten(),
-            processes: self.lineage.refused(),
-            listeners: self.listeners_forgotten,
-        }
-    }
-
     /// Severities that differ from a rule's own, by [`Decision::source`].
     #[must_use]
     pub fn severities(&self) -> HashMap<String, Severity> {
@@ -229,7 +201,11 @@ impl Judge {
             self.places.escapes().iter().filter_map(|escape| {
                 escape.severity.map(|severity| (format!("escape:{}", escape.id), severity))
             });
-        secrets.chain(escapes).collect()
+        let system =
+            self.places.system_places().iter().filter_map(|place| {
+                place.severity.map(|severity| (format!("system:{}", place.id), severity))
+            });
+        secrets.chain(escapes).chain(system).chain(self.destinations.severities()).collect()
     }
 
     /// Techniques that differ from a rule's own, by [`Decision::source`].
@@ -242,7 +218,21 @@ impl Judge {
     /// Sets verdict, decision, rule and the name of a network address, and keeps up with what happened.
     pub fn judge(&mut self, event: &mut Event) {
         let image = self.lineage.image(event, &self.programs, &self.profiles, self.secrets.homes());
-        let ruling = match &event.action {
+        let scope = self.scopes.get(&event.workload.instance);
+        let case = Case::new(event, image, scope);
+        let (ruling, named) = self.rule(&case);
+        let image = case.image;
+        if let Some(named) = named {
+            name(&mut event.action, &named);
+        }
+        event.verdict = ruling.verdict;
+        event.decision = Decision { source: ruling.source.into_owned(), reason: ruling.reason.into_owned() };
+        event.rule = ruling.rule;
+        self.note_change(event, &image);
+    }
+
+    fn rule(&self, case: &Case) -> (Ruling, Option<super::names::Named>) {
+        let ruling = match &case.event.action {
             Action::Open(_)
             | Action::Receive(_)
             | Action::Map(_)
@@ -251,74 +241,51 @@ impl Judge {
             | Action::Symlink(_)
             | Action::Unlink(_)
             | Action::Truncate(_)
-            | Action::Chmod(_) => self.judge_file(event, &image),
-            Action::Exec(exec) => self.judge_exec(event, exec),
+            | Action::Chmod(_) => self.judge_file(case),
+            Action::Exec(exec) => self.judge_exec(case, exec),
             Action::Connect(_)
             | Action::Send(_)
             | Action::Accept(_)
             | Action::Listen(_)
-            | Action::Close(_) => {
-                let (ruling, named) = self.judge_network(event, &image);
-                if let Some(named) = named {
-                    name(&mut event.action, &named);
-                }
-                ruling
-            }
+            | Action::Close(_) => return self.judge_network(case),
             Action::Dns(answer) => self.judge_answer(answer),
-            Action::Snoop(snoop) => self.judge_snoop(event, snoop),
+            Action::Snoop(snoop) => self.judge_snoop(case, snoop),
             Action::Coverage(note) => process::judge_coverage(note),
             Action::Fork(_) | Action::Exit(_) => Ruling::expected("default", "processes come and go"),
         };
-        event.verdict = ruling.verdict;
-        event.decision = Decision { source: ruling.source.into_owned(), reason: ruling.reason.into_owned() };
-        event.rule = ruling.rule;
-        self.note_change(event, &image);
+        (ruling, None)
     }
 
     fn note_change(&mut self, event: &Event, image: &Image) {
         if matches!(event.outcome, Outcome::Ok | Outcome::Permitted) {
             self.secrets.note_change(&event.action, event.process.working_directory.as_slice());
             match &event.action {
-                Action::Listen(network) => {
-                    if let Some(listening) = listening(network, event) {
-                        self.remember_listener(listening, Arc::clone(&image.instance));
-                    }
+                Action::Listen(network) => self.listeners.note(network, event, image),
+                Action::Exec(_) => self.listeners.note_namespace(&event.process),
+                Action::Connect(network) | Action::Send(network)
+                    if egress::socket_path(&network.remote, event)
+                        .is_some_and(|path| self.profiles.is_name_service(&path)) =>
+                {
+                    self.names.ask_unseen(&image.instance, event.boot_ns);
                 }
                 Action::Dns(answer) if self.is_resolver(answer.server.0, answer.server.1) => {
                     self.names.witness(&image.instance, event.process.key.pid, event.boot_ns, answer);
                 }
+                Action::Dns(_) => self.distrusted_answers += 1,
                 _ => {}
             }
         }
         if let Some(ended) = self.lineage.note_change(event) {
             self.names.forget(&ended);
-            self.listeners.retain(|_, owner| *owner != ended);
-            let listeners = &self.listeners;
-            self.listener_order.retain(|listening| listeners.contains_key(listening));
+            self.listeners.forget(&ended);
+            self.scopes.forget(&ended);
         }
     }
 
-    fn remember_listener(&mut self, listening: Listening, instance: Arc<str>) {
-        if self.listeners.insert(listening.clone(), instance).is_some() {
-            return;
-        }
-        self.listener_order.push_back(listening);
-        if self.listener_order.len() > LISTENERS_MAX
-            && let Some(oldest) = self.listener_order.pop_front()
-        {
-            self.listeners.remove(&oldest);
-            self.listeners_forgotten += 1;
-        }
+    /// Everything declared that counts for a case, each under its own name.
+    fn allowed<'judge>(&'judge self, case: &'judge Case) -> impl Iterator<Item = &'judge Allowed> {
+        std::iter::once(&self.command_line).chain(&case.scope.declared)
     }
-}
-
-/// `~/x`, `${home}/x`, `/x` and `**/x` as patterns.
-fn pattern(text: &str) -> Option<String> {
-    if let Some(rest) = text.strip_prefix("~/") {
-        return Some(format!("{}{rest}", super::glob::HOME));
-    }
-    (text.starts_with(['/']) || text.starts_with("**/") || text.starts_with(super::glob::HOME))
-        .then(|| text.to_owned())
 }
 
 /// The path of `path` in normal form, to match against: given text is put right, resolved paths are as they are.
@@ -340,15 +307,5 @@ fn name(action: &mut Action, named: &super::names::Named) {
     {
         network.name_confidence = named.confidence;
         network.name = named.names.last().cloned();
-    }
-}
-
-fn listening(network: &crate::event::NetworkObject, event: &Event) -> Option<Listening> {
-    match &network.remote {
-        crate::event::Endpoint::Internet(_, port) => {
-            let port = if *port == 0 { network.local.map_or(0, |(_, port)| port) } else { *port };
-            Some(Listening::Port(event.process.net_namespace, port)).filter(|_| port != 0)
-        }
-        endpoint => egress::socket_path(endpoint, event).map(Listening::Socket),
     }
 }

@@ -1,20 +1,21 @@
 //! Rulings on processes: hidden programs, reaching into others, and what could not be seen.
 
-use super::{Judge, Ruling, plain};
+use super::{Case, Judge, Ruling, plain};
 use crate::{
-    event::{
-        CoverageNote, Event, ExecObject, FileObject, Outcome, Rule, SnoopObject, SnoopWay, Verdict,
-        WorkloadKind,
-    },
-    expectation::{places::OddPlace, secrets::MatchedBy},
+    event::{CoverageNote, ExecObject, FileObject, Outcome, Rule, SnoopObject, SnoopWay, Verdict},
+    expectation::{lineage::Phase, places::OddPlace, secrets::MatchedBy},
 };
 use mcp_monitor_common::loss::LossCause;
 
 impl Judge {
-    pub(super) fn judge_exec(&self, event: &Event, exec: &ExecObject) -> Ruling {
-        if let Some(what) = self.without_a_file(event, &exec.executable) {
+    pub(super) fn judge_exec(&self, case: &Case, exec: &ExecObject) -> Ruling {
+        let event = case.event;
+        if let Some(what) = self.without_a_file(case, &exec.executable) {
             return Ruling::broken(Rule::HiddenExec, Verdict::Forbidden, "default", what)
                 .tried(event.outcome);
+        }
+        if let Some(ruling) = self.judge_undeclared(case, exec) {
+            return ruling;
         }
         for (file, what) in [(Some(&exec.executable), "program"), (exec.script.as_ref(), "script")] {
             let Some(file) = file else { continue };
@@ -22,7 +23,7 @@ impl Judge {
             if let Some(secret) =
                 self.secrets.match_file(file, &path).filter(|secret| secret.by != MatchedBy::Directory)
                 && let Some(entry) = self.secrets.catalogue().entry(secret.entry)
-                && event.workload.kind == WorkloadKind::Server
+                && !case.agent
             {
                 let source = format!("catalogue:{}", entry.id);
                 let what = format!("ran a secret as {what}: {}", entry.title);
@@ -30,7 +31,7 @@ impl Judge {
                     .tried(event.outcome);
             }
             // A script's name as an argument gives it may be anything; its open tells more.
-            if event.workload.kind == WorkloadKind::Agent || file.path.unresolved {
+            if case.agent || file.path.unresolved || case.scope.is_own(&path) {
                 continue;
             }
             let place = match self.places.odd_place(&path, self.secrets.homes()) {
@@ -45,13 +46,42 @@ impl Judge {
         Ruling::unjudged("no rule is broken")
     }
 
+    /// Rules on a program that a declaration or the nature of what started it does not name.
+    fn judge_undeclared(&self, case: &Case, exec: &ExecObject) -> Option<Ruling> {
+        if case.image.begins || case.image.phase != Phase::Serve {
+            return None;
+        }
+        let file = exec.script.as_ref().filter(|script| !script.path.unresolved).unwrap_or(&exec.executable);
+        let path = plain(&file.path, case.event);
+        let homes = self.secrets.homes();
+        let said: Vec<_> =
+            self.allowed(case).filter_map(|allowed| Some((allowed, allowed.runs(&path, homes)?))).collect();
+        if let Some((refusing, _)) = said.first() {
+            if let Some((allowed, _)) = said.iter().find(|(_, runs)| *runs) {
+                return Some(if super::is_certain(&file.path) {
+                    Ruling::expected(allowed.source.clone(), "a declared program")
+                } else {
+                    Ruling::unjudged("the path is not certain")
+                });
+            }
+            let what = "ran a program that is not declared";
+            let ruling =
+                Ruling::broken(Rule::UnexpectedExec, Verdict::Unexpected, refusing.source.clone(), what);
+            return Some(ruling.tried(case.event.outcome));
+        }
+        let (source, why) = self.profiles.refuses_exec(&case.image.starters, &path, homes)?;
+        let what = format!("was started by a program that {why}");
+        let ruling = Ruling::broken(Rule::UnexpectedExec, Verdict::Unexpected, source.to_owned(), what);
+        (!case.agent).then(|| ruling.tried(case.event.outcome))
+    }
+
     /// In words why a program has no file, unless a container runtime protects itself that way.
-    fn without_a_file(&self, event: &Event, executable: &FileObject) -> Option<&'static str> {
+    fn without_a_file(&self, case: &Case, executable: &FileObject) -> Option<&'static str> {
         let path = executable.path.bytes.as_slice();
         let name = path.strip_prefix(b"/").unwrap_or(path);
         if name.starts_with(b"memfd:") {
             // Only agents have reason to start containers; the name is the process's own choice.
-            let known = event.workload.kind == WorkloadKind::Agent && self.places.is_known_memory_file(name);
+            let known = case.agent && self.places.is_known_memory_file(name);
             return (!known).then_some("ran a program that lies in memory only");
         }
         // A mode of 0 means that the mechanism did not tell the number of links either.
@@ -59,8 +89,14 @@ impl Judge {
         deleted.then_some("ran a program whose file was removed")
     }
 
-    pub(super) fn judge_snoop(&self, event: &Event, snoop: &SnoopObject) -> Ruling {
+    pub(super) fn judge_snoop(&self, case: &Case, snoop: &SnoopObject) -> Ruling {
+        let event = case.event;
         let key = event.process.key;
+        if self.monitor.is_process(snoop.target) && snoop.target != key.pid {
+            let what = "reached into the monitor's own process";
+            return Ruling::broken(Rule::MonitorTamper, Verdict::Forbidden, "monitor", what)
+                .tried(event.outcome);
+        }
         if snoop.target == key.pid || self.lineage.descends(snoop.target, key) {
             return Ruling::expected("default", "its own process, or one that it started");
         }
