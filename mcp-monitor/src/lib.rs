@@ -4,6 +4,7 @@
 //! stages and [`cli`] is what a person calls. Arrows point one way; [`event`] is the ground.
 
 pub mod cli;
+pub mod control;
 pub mod daemon;
 pub mod event;
 pub mod expectation;

@@ -97,6 +97,14 @@ impl FailOn {
             Self::Severity(severity) => finding.severity >= severity,
         }
     }
+
+    /// The same of a finding that was read. One of a severity that this version does not know is taken for severe.
+    pub(super) fn matches_read(self, finding: &crate::render::read::Finding) -> bool {
+        match self {
+            Self::Rule(rule) => finding.rule == *rule.id(),
+            Self::Severity(severity) => finding.severity().is_none_or(|of| of >= severity),
+        }
+    }
 }
 
 impl FromStr for FailOn {

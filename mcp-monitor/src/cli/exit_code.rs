@@ -23,6 +23,10 @@ pub enum Exit {
     AlreadyRunning,
     /// The output could not be written to its end.
     OutputFailed,
+    /// No monitor answers at its socket.
+    NoMonitor,
+    /// Nothing has this name or id.
+    Unknown,
     /// A finding matched `--fail-on`.
     Found,
     /// COMMAND cannot be executed.
@@ -43,6 +47,8 @@ Exit status:
   4    not possible on this kernel (`mcp-monitor doctor` says why)
   5    another monitor runs
   6    the output could not be written to its end
+  7    no monitor answers: none runs, or its socket is elsewhere
+  8    nothing has the name or id that was given
   10   a finding matched --fail-on
   126  COMMAND cannot be executed
   127  COMMAND does not exist
@@ -60,6 +66,8 @@ impl Exit {
             Self::Unsupported => 4,
             Self::AlreadyRunning => 5,
             Self::OutputFailed => 6,
+            Self::NoMonitor => 7,
+            Self::Unknown => 8,
             Self::Found => 10,
             Self::NotExecutable => 126,
             Self::NotFound => 127,
@@ -136,6 +144,8 @@ mod tests {
             (Exit::Unsupported, 4),
             (Exit::AlreadyRunning, 5),
             (Exit::OutputFailed, 6),
+            (Exit::NoMonitor, 7),
+            (Exit::Unknown, 8),
             (Exit::Found, 10),
             (Exit::NotExecutable, 126),
             (Exit::NotFound, 127),

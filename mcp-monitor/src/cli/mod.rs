@@ -2,9 +2,14 @@
 
 mod arguments;
 mod doctor;
+mod drawn;
+mod events;
 pub mod exit_code;
+mod explain;
+mod findings;
 pub mod identity;
 pub mod lock;
+pub mod query;
 mod run;
 mod signals;
 pub mod spawn;
@@ -56,6 +61,18 @@ enum Command {
     /// Watch processes and cgroups that already run, until Ctrl-C.
     #[command(after_long_help = exit_code::TABLE)]
     Run(run::Run),
+    /// Show what processes did.
+    #[command(after_long_help = exit_code::TABLE)]
+    Events(Box<events::Events>),
+    /// Show what a person should know.
+    #[command(after_long_help = exit_code::TABLE)]
+    Findings(Box<findings::Findings>),
+    /// Draw processes with their children and what was judged of them.
+    Tree(Box<drawn::Drawn>),
+    /// Show what happened one after the other.
+    Timeline(Box<drawn::Drawn>),
+    /// Explain a finding, an event or a rule in full.
+    Explain(explain::Explain),
     /// Say what this host offers, what is not seen, and how to repair it.
     Doctor(doctor::Doctor),
     /// Print the version.
@@ -70,12 +87,21 @@ pub fn main() -> Exit {
     let result = match &cli.command {
         Command::Watch(watch) => watch.run(),
         Command::Run(run) => run.run(),
+        Command::Events(events) => events.run(),
+        Command::Findings(findings) => findings.run(),
+        Command::Tree(drawn) => drawn.tree(),
+        Command::Timeline(drawn) => drawn.timeline(),
+        Command::Explain(explain) => explain.run(),
         Command::Doctor(doctor) => doctor.run(),
         Command::Version => version(),
     };
     result.unwrap_or_else(|error| {
-        say(&format_args!("{error:#}"));
-        error.downcast_ref::<StreamError>().map_or(Exit::Failed, Exit::from)
+        // A reader that has seen enough is no error.
+        if !matches!(error.downcast_ref::<StreamError>(), Some(StreamError::ClosedPipe)) {
+            say(&format_args!("{error:#}"));
+        }
+        let stream = error.downcast_ref::<StreamError>().map(Exit::from);
+        stream.or_else(|| error.downcast_ref::<query::QueryError>().map(Exit::from)).unwrap_or(Exit::Failed)
     })
 }
 

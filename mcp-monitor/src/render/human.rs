@@ -8,10 +8,11 @@ use super::{
     object::{self, Described},
     text::{columns, escaped, padded, shortened},
 };
-use crate::event::{Event, Finding, Process, Severity, Verdict, Workload};
+use crate::event::{Bytes, Event, Finding, Process, Severity, Verdict};
 use anstyle::{AnsiColor, Style};
-use jiff::tz::TimeZone;
+use jiff::{Timestamp, tz::TimeZone};
 use std::{
+    borrow::Cow,
     fmt::Write as _,
     hash::{DefaultHasher, Hash, Hasher},
 };
@@ -22,6 +23,8 @@ const WORKLOAD_COLUMNS: usize = 16;
 const WORKLOAD_COLUMNS_NARROW: usize = 10;
 /// A terminal with fewer columns is narrow: no milliseconds, no program, a short workload.
 const NARROW_COLUMNS: usize = 110;
+/// Columns that a kind of a newer version may take.
+const KIND_COLUMNS: usize = 16;
 /// Columns of the program's name.
 const PROGRAM_COLUMNS: usize = 12;
 /// Columns that the object gets however narrow the terminal is.
@@ -66,18 +69,20 @@ pub fn severity_style(severity: Severity) -> Style {
     }
 }
 
-fn verdict_badge(verdict: Verdict) -> (&'static str, Style) {
+/// A verdict as a word that stands out as far as it should; `None` is one of a newer version.
+pub(super) fn verdict_badge(verdict: Option<Verdict>) -> (&'static str, Style) {
     match verdict {
-        Verdict::Expected => ("expected", AnsiColor::Green.on_default()),
-        Verdict::Unexpected => ("UNEXPECTED", AnsiColor::Yellow.on_default().bold()),
-        Verdict::Forbidden => ("FORBIDDEN", AnsiColor::Red.on_default().bold()),
-        Verdict::Unjudged => ("unjudged", Style::new().dimmed()),
+        Some(Verdict::Expected) => ("expected", AnsiColor::Green.on_default()),
+        Some(Verdict::Unexpected) => ("UNEXPECTED", AnsiColor::Yellow.on_default().bold()),
+        Some(Verdict::Forbidden) => ("FORBIDDEN", AnsiColor::Red.on_default().bold()),
+        Some(Verdict::Unjudged) => ("unjudged", Style::new().dimmed()),
+        None => ("?", Style::new().dimmed()),
     }
 }
 
-fn workload_style(workload: &Workload) -> Style {
+fn workload_style(instance: &[u8]) -> Style {
     let mut hasher = DefaultHasher::new();
-    workload.instance.hash(&mut hasher);
+    instance.hash(&mut hasher);
     let colours = WORKLOAD_COLOURS.len() as u64;
     let index = usize::try_from(hasher.finish() % colours).unwrap_or(0);
     WORKLOAD_COLOURS[index].on_default()
@@ -92,26 +97,69 @@ fn program(process: &Process) -> &[u8] {
 /// `event` as one line with its line feed.
 #[must_use]
 pub fn event(origin: &Origin, event: &Event, look: &Look) -> String {
+    let row = Row {
+        time: origin.time(event.boot_ns),
+        instance: event.workload.instance.as_bytes(),
+        workload: escaped(event.workload.name.as_bytes()),
+        kind: event.action.kind().into(),
+        verdict: Some(event.verdict),
+        pid: event.process.key.pid.0,
+        program: program(&event.process),
+        described: object::describe(&event.action),
+        result: object::outcome_word(event.outcome),
+        rule: event.rule.map(|rule| rule.id().into()),
+        count: event.count,
+    };
+    self::row(&row, look)
+}
+
+/// What a line for people shows, wherever it comes from.
+pub(super) struct Row<'a> {
+    /// When.
+    pub(super) time: Timestamp,
+    /// Chooses the colour.
+    pub(super) instance: &'a [u8],
+    /// Name, escaped.
+    pub(super) workload: Cow<'a, str>,
+    /// Kind, escaped.
+    pub(super) kind: Cow<'a, str>,
+    /// `None` for one that this version does not know.
+    pub(super) verdict: Option<Verdict>,
+    /// Who.
+    pub(super) pid: u32,
+    /// The program's last name, not escaped.
+    pub(super) program: &'a [u8],
+    /// The object, escaped.
+    pub(super) described: Described,
+    /// What came of it, where that is worth a word.
+    pub(super) result: Option<String>,
+    /// Broken rule, escaped.
+    pub(super) rule: Option<Cow<'a, str>>,
+    /// How many times.
+    pub(super) count: u64,
+}
+
+/// `row` as one line with its line feed.
+pub(super) fn row(row: &Row<'_>, look: &Look) -> String {
     let mut line = String::with_capacity(160);
     // Writing into a String cannot fail.
-    let _ = write_event(&mut line, origin, event, look);
+    let _ = write_row(&mut line, row, look);
     line
 }
 
-fn write_event(line: &mut String, origin: &Origin, event: &Event, look: &Look) -> std::fmt::Result {
+fn write_row(line: &mut String, row: &Row<'_>, look: &Look) -> std::fmt::Result {
     let narrow = look.width.is_some_and(|width| width < NARROW_COLUMNS);
     let clock = if narrow { "%H:%M:%S" } else { "%H:%M:%S%.3f" };
-    let time = origin.time(event.boot_ns).to_zoned(look.time_zone.clone()).strftime(clock).to_string();
+    let time = row.time.to_zoned(look.time_zone.clone()).strftime(clock).to_string();
     let workload_columns = if narrow { WORKLOAD_COLUMNS_NARROW } else { WORKLOAD_COLUMNS };
-    let workload = padded(&escaped(event.workload.name.as_bytes()), workload_columns);
-    let (badge, badge_style) = verdict_badge(event.verdict);
-    let kind = event.action.kind();
-    let pid = event.process.key.pid.0;
-    let program =
-        if narrow { String::new() } else { padded(&escaped(program(&event.process)), PROGRAM_COLUMNS) + " " };
+    let workload = padded(&row.workload, workload_columns);
+    let (badge, badge_style) = verdict_badge(row.verdict);
+    let kind = shortened(&row.kind, KIND_COLUMNS);
+    let pid = row.pid;
+    let program = if narrow { String::new() } else { padded(&escaped(row.program), PROGRAM_COLUMNS) + " " };
     let fixed = format!("{time} {workload} {kind:<8} {badge:<10} {pid:>7} {program}");
     let dim = look.style(Style::new().dimmed());
-    let workload_style = look.style(workload_style(&event.workload));
+    let workload_style = look.style(workload_style(row.instance));
     let badge_style = look.style(badge_style);
     write!(
         line,
@@ -119,24 +167,25 @@ fn write_event(line: &mut String, origin: &Origin, event: &Event, look: &Look) -
          {badge_style}{badge:<10}{badge_style:#} {dim}{pid:>7}{dim:#} {program}"
     )?;
 
-    let Described { before, main, mut after } = object::describe(&event.action);
-    let result = object::outcome_word(event.outcome).map(|word| format!(" {word}")).unwrap_or_default();
-    let rule = event.rule.map(|rule| format!(" [{}]", rule.id())).unwrap_or_default();
-    if event.count > 1 {
-        let _ = write!(after, " ×{}", event.count);
+    let Described { before, main, after } = &row.described;
+    let mut after = after.clone();
+    let result = row.result.as_ref().map(|word| format!(" {word}")).unwrap_or_default();
+    let rule = row.rule.as_ref().map(|rule| format!(" [{rule}]")).unwrap_or_default();
+    if row.count > 1 {
+        let _ = write!(after, " ×{}", row.count);
     }
-    let before = if before.is_empty() { before } else { format!("{before:<4} ") };
+    let before = if before.is_empty() { String::new() } else { format!("{before:<4} ") };
     let main = match look.width {
         Some(width) => {
             let others = [&fixed, &before, &after, &result, &rule];
             let taken: usize = others.into_iter().map(|text| columns(text)).sum();
-            shortened(&main, width.saturating_sub(taken).max(OBJECT_COLUMNS_MIN)).into_owned()
+            shortened(main, width.saturating_sub(taken).max(OBJECT_COLUMNS_MIN))
         }
-        None => main,
+        None => Cow::Borrowed(main.as_str()),
     };
-    let object_style = look.style(match event.verdict {
-        Verdict::Unexpected | Verdict::Forbidden => Style::new().bold(),
-        Verdict::Expected | Verdict::Unjudged => Style::new(),
+    let object_style = look.style(match row.verdict {
+        Some(Verdict::Unexpected | Verdict::Forbidden) => Style::new().bold(),
+        Some(Verdict::Expected | Verdict::Unjudged) | None => Style::new(),
     });
     let result_style = look.style(AnsiColor::Yellow.on_default());
     write!(line, "{dim}{before}{dim:#}{object_style}{main}{object_style:#}{dim}{after}{dim:#}")?;
@@ -148,77 +197,118 @@ fn write_event(line: &mut String, origin: &Origin, event: &Event, look: &Look) -
 /// `finding` as a block that stands out; `repeated` when it was shown before and only its count grew.
 #[must_use]
 pub fn finding(origin: &Origin, finding: &Finding, repeated: bool, look: &Look) -> String {
-    let mut block = String::with_capacity(600);
-    // Writing into a String cannot fail.
-    let _ = write_finding(&mut block, origin, finding, repeated, look);
-    block
+    let process = &finding.process;
+    let block = Block {
+        severity: Some(finding.severity),
+        severity_word: finding.severity.name().into(),
+        rule: finding.rule.id().into(),
+        count: finding.count,
+        object: object::of_action(&finding.action),
+        outcome: object::outcome_word(finding.outcome),
+        first_seen: origin.time(finding.first_seen),
+        pid: process.key.pid.0,
+        executable: process.executable.as_slice(),
+        script: process.script.as_ref().map(Bytes::as_slice),
+        user: process
+            .user
+            .as_deref()
+            .map_or_else(|| process.uid.to_string().into(), |user| escaped(user.as_bytes())),
+        title: finding.title.as_bytes(),
+        workload: finding.workload.name.as_bytes(),
+        kind: finding.action.kind().into(),
+        message: finding.message.as_bytes(),
+        reason: finding.decision.reason.as_bytes(),
+        advice: finding.advice.as_bytes(),
+        attack: format!("{} {}", finding.technique, finding.tactic),
+    };
+    self::block(&block, repeated, look)
 }
 
-fn write_finding(
-    block: &mut String,
-    origin: &Origin,
-    finding: &Finding,
-    repeated: bool,
-    look: &Look,
-) -> std::fmt::Result {
-    let style = look.style(severity_style(finding.severity));
+/// What the block of a finding shows, wherever it comes from. Texts are escaped, bytes are not.
+pub(super) struct Block<'a> {
+    pub(super) severity: Option<Severity>,
+    pub(super) severity_word: Cow<'a, str>,
+    pub(super) rule: Cow<'a, str>,
+    pub(super) count: u64,
+    pub(super) object: String,
+    pub(super) outcome: Option<String>,
+    pub(super) first_seen: Timestamp,
+    pub(super) pid: u32,
+    pub(super) executable: &'a [u8],
+    pub(super) script: Option<&'a [u8]>,
+    pub(super) user: Cow<'a, str>,
+    pub(super) title: &'a [u8],
+    pub(super) workload: &'a [u8],
+    pub(super) kind: Cow<'a, str>,
+    pub(super) message: &'a [u8],
+    pub(super) reason: &'a [u8],
+    pub(super) advice: &'a [u8],
+    pub(super) attack: String,
+}
+
+/// `block` with its line feeds; `repeated` when it was shown before and only its count grew.
+pub(super) fn block(block: &Block<'_>, repeated: bool, look: &Look) -> String {
+    let mut text = String::with_capacity(600);
+    // Writing into a String cannot fail.
+    let _ = write_block(&mut text, block, repeated, look);
+    text
+}
+
+fn write_block(text: &mut String, block: &Block<'_>, repeated: bool, look: &Look) -> std::fmt::Result {
+    let style = look.style(block.severity.map_or_else(Style::new, severity_style));
     let bold = look.style(Style::new().bold());
     let dim = look.style(Style::new().dimmed());
-    let severity = finding.severity.name().to_uppercase();
-    let rule = finding.rule.id();
+    let severity = block.severity_word.to_uppercase();
+    let Block { rule, object, .. } = block;
     let width = look.width.map_or(usize::MAX, |width| width.saturating_sub(13).max(OBJECT_COLUMNS_MIN));
-    let object = object::of_action(&finding.action);
     if repeated {
-        let text = shortened(&object, width);
+        let object = shortened(object, width);
         return writeln!(
-            block,
-            "{style}▌{style:#} {style}{severity}{style:#} {rule} again, ×{} {text}",
-            finding.count
+            text,
+            "{style}▌{style:#} {style}{severity}{style:#} {rule} again, ×{} {object}",
+            block.count
         );
     }
-    let time = origin.time(finding.first_seen).to_zoned(look.time_zone.clone()).strftime("%H:%M:%S%.3f");
-    let outcome = object::outcome_word(finding.outcome).map(|word| format!(" ({word})")).unwrap_or_default();
-    let process = &finding.process;
-    let mut who = format!("pid {} {}", process.key.pid.0, escaped(process.executable.as_slice()));
-    if let Some(script) = &process.script {
-        let _ = write!(who, " {}", escaped(script.as_slice()));
+    let time = block.first_seen.to_zoned(look.time_zone.clone()).strftime("%H:%M:%S%.3f");
+    let outcome = block.outcome.as_ref().map(|word| format!(" ({word})")).unwrap_or_default();
+    let mut who = format!("pid {} {}", block.pid, escaped(block.executable));
+    if let Some(script) = block.script {
+        let _ = write!(who, " {}", escaped(script));
     }
-    let user = process.user.as_deref().map_or_else(|| process.uid.to_string(), str::to_owned);
     writeln!(
-        block,
+        text,
         "{style}▌ {severity} {rule}{style:#}  {bold}{}{bold:#}  {dim}{time}{dim:#}",
-        escaped(finding.title.as_bytes())
+        escaped(block.title)
     )?;
     let rows = [
-        ("workload", escaped(finding.workload.name.as_bytes()).into_owned()),
-        ("process", who),
-        ("user", escaped(user.as_bytes()).into_owned()),
-        (finding.action.kind(), format!("{object}{outcome}")),
+        ("workload", escaped(block.workload)),
+        ("process", who.into()),
+        ("user", Cow::Borrowed(block.user.as_ref())),
+        (block.kind.as_ref(), format!("{object}{outcome}").into()),
     ];
     for (name, value) in rows {
-        writeln!(block, "{style}▌{style:#} {dim}{name:<10}{dim:#} {}", shortened(&value, width))?;
+        writeln!(text, "{style}▌{style:#} {dim}{name:<10}{dim:#} {}", shortened(&value, width))?;
     }
     // Sentences of ours are wrapped, not shortened.
-    let sentences =
-        [("what", &finding.message), ("reason", &finding.decision.reason), ("to do", &finding.advice)];
+    let sentences = [("what", block.message), ("reason", block.reason), ("to do", block.advice)];
     for (name, sentence) in sentences {
         if sentence.is_empty() {
             continue;
         }
-        for (index, part) in wrapped(&escaped(sentence.as_bytes()), width).into_iter().enumerate() {
+        for (index, part) in wrapped(&escaped(sentence), width).into_iter().enumerate() {
             let name = if index == 0 { name } else { "" };
-            writeln!(block, "{style}▌{style:#} {dim}{name:<10}{dim:#} {part}")?;
+            writeln!(text, "{style}▌{style:#} {dim}{name:<10}{dim:#} {part}")?;
         }
     }
-    let attack = format!("{} {}", finding.technique, finding.tactic);
-    if !attack.trim().is_empty() {
-        writeln!(block, "{style}▌{style:#} {dim}{:<10} {}{dim:#}", "ATT&CK", attack.trim())?;
+    let attack = block.attack.trim();
+    if !attack.is_empty() {
+        writeln!(text, "{style}▌{style:#} {dim}{:<10} {attack}{dim:#}", "ATT&CK")?;
     }
     Ok(())
 }
 
 /// `text` in lines of at most `width` columns, broken between words; a longer word is shortened.
-fn wrapped(text: &str, width: usize) -> Vec<String> {
+pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split(' ') {
         let word = shortened(word, width);
@@ -239,7 +329,7 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::{
-        event::{Action, Bytes, FilePath},
+        event::{Action, FilePath},
         render::sample,
     };
 

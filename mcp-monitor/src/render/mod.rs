@@ -3,15 +3,24 @@
 //! Everything that stems from a monitored process is hostile text and leaves this room escaped
 //! ([`crate::event::Bytes::escaped`]): one event is one line, whatever its names contain.
 
+pub mod explain;
 pub mod human;
 pub mod json;
 mod object;
 pub mod origin;
+pub mod output;
 #[cfg(test)]
-mod sample;
+mod pictures_tests;
+pub mod read;
+#[cfg(test)]
+pub(crate) mod sample;
+#[cfg(test)]
+pub(crate) mod story;
 pub mod stream;
 pub mod summary;
 mod text;
+pub mod timeline;
+pub mod tree;
 
 pub use origin::Origin;
 pub use stream::{Format, Stream, StreamError};

@@ -94,11 +94,20 @@ pub(super) fn outcome_word(outcome: Outcome) -> Option<String> {
 /// A wait status in words.
 fn exit_status(status: u32) -> String {
     match status & 0x7f {
-        0 => format!("status {}", status >> 8 & 0xff),
-        signal => i32::try_from(signal)
+        0 => exit_words(Some(status >> 8 & 0xff), None),
+        signal => exit_words(None, Some(signal)),
+    }
+}
+
+/// How a process ended, in words.
+pub(super) fn exit_words(code: Option<u32>, signal: Option<u32>) -> String {
+    match (code, signal) {
+        (_, Some(signal)) => i32::try_from(signal)
             .ok()
             .and_then(|number| nix::sys::signal::Signal::try_from(number).ok())
             .map_or_else(|| format!("signal {signal}"), |signal| signal.as_str().to_owned()),
+        (Some(code), None) => format!("status {code}"),
+        (None, None) => "ended".into(),
     }
 }
 
@@ -164,7 +173,8 @@ fn of_exec(exec: &ExecObject) -> Described {
     Described { before: String::new(), main, after: path_marks(&exec.executable.path) }
 }
 
-fn internet(address: IpAddr, port: u16) -> String {
+/// An address with its port, as it is written in URLs.
+pub(super) fn internet(address: IpAddr, port: u16) -> String {
     match address {
         IpAddr::V4(address) => format!("{address}:{port}"),
         IpAddr::V6(address) => format!("[{address}]:{port}"),

@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use mcp_monitor_common::mechanism::Tier;
 use std::{net::IpAddr, sync::Arc};
 
-pub(super) fn origin() -> Origin {
+pub(crate) fn origin() -> Origin {
     Origin {
         host_id: "0123456789abcdef0123456789abcdef".into(),
         host_name: "example".into(),
@@ -23,7 +23,7 @@ pub(super) fn origin() -> Origin {
     }
 }
 
-pub(super) fn look() -> Look {
+pub(crate) fn look() -> Look {
     Look { colour: false, width: None, time_zone: TimeZone::UTC }
 }
 
@@ -52,7 +52,7 @@ fn key(pid: u32) -> ProcessKey {
     ProcessKey { pid: ProcessId(pid), start: BootNs(5_000_000_000), exec_id: 3 }
 }
 
-pub(super) fn process() -> Process {
+pub(crate) fn process() -> Process {
     Process {
         key: key(4711),
         executable: "/usr/bin/node".into(),
@@ -103,7 +103,7 @@ fn event(action: Action) -> Event {
     }
 }
 
-pub(super) fn open(name: &[u8]) -> Event {
+pub(crate) fn open(name: &[u8]) -> Event {
     event(Action::Open(file(name)))
 }
 
@@ -128,7 +128,7 @@ fn web() -> Endpoint {
 
 /// One event of each kind, and the shapes that differ within a kind.
 #[allow(clippy::too_many_lines, reason = "a list with one entry per kind")]
-pub(super) fn events() -> Vec<Event> {
+pub(crate) fn events() -> Vec<Event> {
     let target = |text: &[u8]| FileObject {
         target: Some(path(text)),
         target_parent: Some(identity(40)),
@@ -234,7 +234,7 @@ pub(super) fn events() -> Vec<Event> {
 }
 
 /// Names that want to forge a line, move the terminal or vanish.
-pub(super) fn hostile_names() -> Vec<Vec<u8>> {
+pub(crate) fn hostile_names() -> Vec<Vec<u8>> {
     let mut long = b"/tmp/".to_vec();
     long.extend([b'x'; 5000]);
     vec![
@@ -250,7 +250,7 @@ pub(super) fn hostile_names() -> Vec<Vec<u8>> {
     ]
 }
 
-pub(super) fn findings() -> Vec<Finding> {
+pub(crate) fn findings() -> Vec<Finding> {
     let events = events();
     let of = |rule: Rule, severity, title: &str, message: &str, advice: &str| {
         let first = events.iter().find(|one| one.rule == Some(rule)).unwrap();
@@ -293,7 +293,7 @@ pub(super) fn findings() -> Vec<Finding> {
     ]
 }
 
-pub(super) fn summary() -> Summary {
+pub(crate) fn summary() -> Summary {
     let mut tally = Tally::new(BootNs(10_000_000_000));
     for one in events() {
         tally.event(&one);

@@ -57,7 +57,7 @@ pub enum StreamError {
 }
 
 impl StreamError {
-    fn new(error: io::Error) -> Self {
+    pub(super) fn new(error: io::Error) -> Self {
         match error.kind() {
             ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => Self::ClosedPipe,
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => Self::Full(error),
@@ -135,7 +135,7 @@ impl Destination {
     }
 
     /// Writes whole lines, or removes the part of a line that got through before the error.
-    fn write_lines(&mut self, lines: &[u8]) -> io::Result<()> {
+    pub(super) fn write_lines(&mut self, lines: &[u8]) -> io::Result<()> {
         let mut written = 0;
         while written < lines.len() {
             match self.file.write(&lines[written..]) {

@@ -43,6 +43,9 @@ pub(super) struct File<'a> {
     target: Option<Text<'a>>,
     #[serde(skip_serializing_if = "Not::not")]
     target_unresolved: bool,
+    /// Parts of `target` nearest to the root are missing.
+    #[serde(skip_serializing_if = "Not::not")]
+    target_truncated: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     target_parent: Option<Identity>,
     /// Rename: what was there before.
@@ -67,6 +70,9 @@ pub(super) struct File<'a> {
     /// Type and permissions, octal.
     #[serde(skip_serializing_if = "Option::is_none")]
     mode: Option<String>,
+    /// Change of mode: the permissions that were asked for, octal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    new_mode: Option<String>,
     /// Found in the kernel's set of secrets.
     #[serde(skip_serializing_if = "Not::not")]
     secret: bool,
@@ -81,6 +87,7 @@ impl<'a> File<'a> {
             access: AccessWords(file.access),
             target: file.target.as_ref().map(|target| Text::of(&target.bytes)),
             target_unresolved: file.target.as_ref().is_some_and(|target| target.unresolved),
+            target_truncated: file.target.as_ref().is_some_and(|target| target.truncated),
             target_parent: file.target_parent.map(Identity::new),
             replaced: file.replaced.map(Identity::new),
             unresolved: file.path.unresolved,
@@ -90,6 +97,7 @@ impl<'a> File<'a> {
             filesystem: (file.filesystem_magic != 0).then(|| text::filesystem(file.filesystem_magic)),
             links: file.identity.map(|_| file.links),
             mode: (file.mode != 0).then(|| format!("{:o}", file.mode)),
+            new_mode: None,
             secret: file.marked_secret,
         }
     }
@@ -352,6 +360,10 @@ impl<'a> Objects<'a> {
                     snoop.target_executable.as_ref().map(Text::of),
                 ));
                 objects.way = Some(way_word(snoop.way));
+            }
+            Action::Chmod(file) => {
+                let new_mode = Some(format!("{:o}", file.flags & 0o7777));
+                objects.file = Some(File { new_mode, ..File::new(file) });
             }
             Action::Coverage(note) => objects.coverage = Some(Coverage::new(note)),
             other => {

@@ -1,0 +1,370 @@
+//! What of all events and findings is asked for. The same filter asks a stream of lines, the monitor and a store.
+//!
+//! Conditions of different kinds all have to hold; of several values of one kind one has to. The field names are the
+//! parameters of the API.
+
+use crate::{
+    event::{Rule, Severity, Verdict},
+    render::read::{self, Text},
+};
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::{fmt::Display, net::IpAddr, str::FromStr};
+use utoipa::IntoParams;
+
+/// Bytes that one value of a filter may have.
+const VALUE_BYTES_MAX: usize = 4096;
+/// Values that one condition may have.
+const VALUES_MAX: usize = 64;
+
+/// A query. Lists are separated by commas.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields, default)]
+pub struct Filter {
+    /// Not before this time (RFC 3339).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(value_type = Option<String>, format = DateTime)]
+    pub since: Option<Timestamp>,
+    /// Before this time (RFC 3339).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(value_type = Option<String>, format = DateTime)]
+    pub until: Option<Timestamp>,
+    /// Workloads by name, id, instance, or the beginning of an id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workload: Option<String>,
+    /// Kinds of events.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// `expected`, `unexpected`, `forbidden`, `unjudged`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<String>,
+    /// Rules.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// Findings of this severity and above.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub severity: Option<String>,
+    /// Process ids.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pid: Option<String>,
+    /// Process ids with their descendants.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tree: Option<String>,
+    /// Containers, by id or its beginning.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
+    /// Pods, as NAME or NAMESPACE/NAME.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pod: Option<String>,
+    /// Users, by name or number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// A path, as a glob.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// A destination: NAME, *.NAME, ADDRESS or NETWORK/PREFIX, each with :PORT or without.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub destination: Option<String>,
+}
+
+/// Why a filter is none.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FilterError {
+    /// A value is not of its kind.
+    #[error("{condition}: {value:?} is not {expected}")]
+    Value {
+        /// Which condition.
+        condition: &'static str,
+        /// What was given.
+        value: String,
+        /// What it has to be.
+        expected: String,
+    },
+    /// More than is looked at.
+    #[error("{0}: at most {VALUES_MAX} values of {VALUE_BYTES_MAX} bytes each")]
+    TooMuch(&'static str),
+}
+
+/// A filter made ready to be asked often.
+#[derive(Clone, Debug)]
+pub struct Matcher {
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+    workloads: Vec<String>,
+    kinds: Vec<String>,
+    verdicts: Vec<Verdict>,
+    rules: Vec<String>,
+    severity: Option<Severity>,
+    pids: Vec<u32>,
+    trees: Vec<u32>,
+    containers: Vec<String>,
+    pods: Vec<String>,
+    users: Vec<String>,
+    paths: Option<GlobSet>,
+    destinations: Vec<Destination>,
+}
+
+impl Filter {
+    /// Made ready.
+    pub fn matcher(&self) -> Result<Matcher, FilterError> {
+        let known = |verdict: &str| {
+            [Verdict::Expected, Verdict::Unexpected, Verdict::Forbidden, Verdict::Unjudged]
+                .into_iter()
+                .find(|known| known.name() == verdict)
+                .ok_or("expected, unexpected, forbidden or unjudged")
+        };
+        let severity = |word: &str| {
+            [Severity::Low, Severity::Medium, Severity::High, Severity::Critical]
+                .into_iter()
+                .find(|known| known.name() == word)
+                .ok_or("low, medium, high or critical")
+        };
+        let pid = |text: &str| text.parse::<u32>().map_err(|_| "a process id");
+        let rule = |text: &str| {
+            Rule::ALL
+                .iter()
+                .find(|rule| rule.id() == text)
+                .map(|rule| rule.id().to_owned())
+                .ok_or_else(|| format!("a rule: {}", Rule::ALL.map(Rule::id).join(", ")))
+        };
+        let any = |text: &str| Ok::<_, String>(text.to_owned());
+        Ok(Matcher {
+            since: self.since,
+            until: self.until,
+            workloads: values("workload", self.workload.as_ref(), any)?,
+            kinds: values("kind", self.kind.as_ref(), any)?,
+            verdicts: values("verdict", self.verdict.as_ref(), known)?,
+            rules: values("rule", self.rule.as_ref(), rule)?,
+            severity: values("severity", self.severity.as_ref(), severity)?.into_iter().min(),
+            pids: values("pid", self.pid.as_ref(), pid)?,
+            trees: values("tree", self.tree.as_ref(), pid)?,
+            containers: values("container", self.container.as_ref(), any)?,
+            pods: values("pod", self.pod.as_ref(), any)?,
+            users: values("user", self.user.as_ref(), any)?,
+            paths: paths(self.path.as_deref())?,
+            destinations: values("destination", self.destination.as_ref(), Destination::from_str)?,
+        })
+    }
+}
+
+fn values<Value, Error: Display>(
+    condition: &'static str,
+    text: Option<&String>,
+    parse: impl Fn(&str) -> Result<Value, Error>,
+) -> Result<Vec<Value>, FilterError> {
+    let Some(text) = text else { return Ok(Vec::new()) };
+    let given: Vec<_> = text.split(',').map(str::trim).filter(|value| !value.is_empty()).collect();
+    if given.len() > VALUES_MAX || given.iter().any(|value| value.len() > VALUE_BYTES_MAX) {
+        return Err(FilterError::TooMuch(condition));
+    }
+    given
+        .into_iter()
+        .map(|value| {
+            parse(value).map_err(|expected| FilterError::Value {
+                condition,
+                value: value.to_owned(),
+                expected: expected.to_string(),
+            })
+        })
+        .collect()
+}
+
+/// A comma may be part of a path, and of a glob in braces: there is one glob.
+fn paths(text: Option<&str>) -> Result<Option<GlobSet>, FilterError> {
+    let Some(text) = text else { return Ok(None) };
+    if text.len() > VALUE_BYTES_MAX {
+        return Err(FilterError::TooMuch("path"));
+    }
+    let wrong = |error: globset::Error| FilterError::Value {
+        condition: "path",
+        value: text.to_owned(),
+        expected: format!("a glob: {error}"),
+    };
+    let glob = GlobBuilder::new(text).literal_separator(true).build().map_err(wrong)?;
+    GlobSetBuilder::new().add(glob).build().map(Some).map_err(wrong)
+}
+
+/// One destination that is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Destination {
+    host: Host,
+    port: Option<u16>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Host {
+    Network(IpAddr, u8),
+    Name(String),
+    /// Labels below the name.
+    Below(String),
+}
+
+impl FromStr for Destination {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const EXPECTED: &str = "NAME, *.NAME, ADDRESS or NETWORK/PREFIX, with :PORT or without";
+        let (host, port) = match text.rsplit_once(':') {
+            // More colons: an address of IPv6 without a port, unless in brackets.
+            Some((host, port)) if !host.contains(':') || host.ends_with(']') => {
+                (host, Some(port.parse().map_err(|_| EXPECTED)?))
+            }
+            _ => (text, None),
+        };
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let host = if let Ok(address) = host.parse::<IpAddr>() {
+            Host::Network(address, if address.is_ipv4() { 32 } else { 128 })
+        } else if let Some((network, prefix)) = host.split_once('/') {
+            let network: IpAddr = network.parse().map_err(|_| EXPECTED)?;
+            let longest = if network.is_ipv4() { 32 } else { 128 };
+            let prefix = prefix.parse().ok().filter(|prefix| *prefix <= longest).ok_or(EXPECTED)?;
+            Host::Network(network, prefix)
+        } else if let Some(name) = host.strip_prefix("*.") {
+            Host::Below(name.to_ascii_lowercase())
+        } else if host.is_empty() {
+            return Err(EXPECTED);
+        } else {
+            Host::Name(host.trim_end_matches('.').to_ascii_lowercase())
+        };
+        Ok(Self { host, port })
+    }
+}
+
+impl Destination {
+    fn matches(&self, address: Option<IpAddr>, port: Option<u16>, name: Option<&Text>) -> bool {
+        if self.port.is_some() && self.port != port {
+            return false;
+        }
+        let name = || name.map(|name| name.escaped().to_ascii_lowercase());
+        match &self.host {
+            Host::Network(network, prefix) => {
+                address.is_some_and(|address| within(address, *network, *prefix))
+            }
+            Host::Name(wanted) => name().is_some_and(|name| name == *wanted),
+            Host::Below(parent) => name()
+                .and_then(|name| Some(name.strip_suffix(parent.as_str())?.ends_with('.')))
+                .unwrap_or(false),
+        }
+    }
+}
+
+fn within(address: IpAddr, network: IpAddr, prefix: u8) -> bool {
+    let same = |left: u128, right: u128, bits: u32| {
+        let shift = bits - u32::from(prefix);
+        shift >= 128 || left >> shift == right >> shift
+    };
+    match (address.to_canonical(), network.to_canonical()) {
+        (IpAddr::V4(left), IpAddr::V4(right)) => same(u32::from(left).into(), u32::from(right).into(), 32),
+        (IpAddr::V6(left), IpAddr::V6(right)) => same(left.into(), right.into(), 128),
+        _ => false,
+    }
+}
+
+impl Matcher {
+    /// True when `event` is asked for.
+    #[must_use]
+    pub fn event(&self, event: &read::Event) -> bool {
+        let destination = event.network.as_ref();
+        self.since.is_none_or(|since| event.time >= since)
+            && self.until.is_none_or(|until| event.time < until)
+            && one_of(&self.kinds, |kind| event.kind == **kind)
+            && one_of(&self.verdicts, |verdict| event.verdict() == Some(*verdict))
+            && one_of(&self.rules, |rule| event.rule.as_ref().is_some_and(|of| of == rule.as_str()))
+            && self.severity.is_none()
+            && self.common(&event.workload, &event.process)
+            && self.file(event.file.as_ref(), event.exec.as_ref(), destination)
+            && self.network(destination, event.dns.as_ref())
+    }
+
+    /// True when `finding` is asked for.
+    #[must_use]
+    pub fn finding(&self, finding: &read::Finding) -> bool {
+        self.since.is_none_or(|since| finding.last_seen >= since)
+            && self.until.is_none_or(|until| finding.first_seen < until)
+            && one_of(&self.kinds, |kind| finding.kind == **kind)
+            && one_of(&self.rules, |rule| finding.rule == **rule)
+            && self.severity.is_none_or(|severity| finding.severity().is_none_or(|of| of >= severity))
+            && self.common(&finding.workload, &finding.process)
+            && self.file(finding.file.as_ref(), finding.exec.as_ref(), finding.network.as_ref())
+            && self.network(finding.network.as_ref(), finding.dns.as_ref())
+    }
+
+    /// True when a workload's name or id is asked for.
+    #[must_use]
+    pub fn workload(&self, workload: &read::Workload) -> bool {
+        one_of(&self.workloads, |wanted| is_workload(workload, wanted))
+    }
+
+    fn common(&self, workload: &read::Workload, process: &read::Process) -> bool {
+        self.workload(workload)
+            && one_of(&self.pids, |pid| process.pid == *pid)
+            && one_of(&self.trees, |pid| {
+                process.pid == *pid || process.ancestors.iter().any(|ancestor| ancestor.pid == *pid)
+            })
+            && one_of(&self.users, |user| {
+                process.user.as_ref().is_some_and(|name| name == user.as_str())
+                    || user.parse() == Ok(process.uid)
+            })
+            && one_of(&self.containers, |id| {
+                process.container.as_ref().is_some_and(|of| of.id.as_bytes().starts_with(id.as_bytes()))
+            })
+            && one_of(&self.pods, |wanted| {
+                let Some(container) = &process.container else { return false };
+                let Some(pod) = &container.pod else { return false };
+                match wanted.split_once('/') {
+                    Some((namespace, name)) => {
+                        pod == name && container.namespace.as_ref().is_some_and(|of| of == namespace)
+                    }
+                    None => pod == wanted.as_str(),
+                }
+            })
+    }
+
+    fn file(
+        &self,
+        file: Option<&read::File>,
+        exec: Option<&read::Exec>,
+        network: Option<&read::Network>,
+    ) -> bool {
+        let Some(globs) = &self.paths else { return true };
+        let matches = |path: &Text| {
+            use std::os::unix::ffi::OsStrExt as _;
+            globs.is_match(std::ffi::OsStr::from_bytes(path.as_bytes()))
+        };
+        let in_file = |file: &read::File| matches(&file.path) || file.target.as_ref().is_some_and(matches);
+        file.is_some_and(in_file)
+            || exec.is_some_and(|exec| in_file(&exec.executable) || exec.script.as_ref().is_some_and(in_file))
+            || network.and_then(|network| network.path.as_ref()).is_some_and(matches)
+    }
+
+    fn network(&self, network: Option<&read::Network>, dns: Option<&read::Dns>) -> bool {
+        one_of(&self.destinations, |wanted| {
+            network.is_some_and(|of| wanted.matches(of.address, of.port, of.name.as_ref()))
+                || dns.is_some_and(|dns| {
+                    wanted.port.is_none()
+                        && (wanted.matches(None, None, Some(&dns.question))
+                            || dns
+                                .answers
+                                .iter()
+                                .any(|answer| wanted.matches(Some(answer.address), None, None)))
+                })
+        })
+    }
+}
+
+/// True when `wanted` is a workload's name, its instance, its id or the beginning of one.
+#[must_use]
+pub fn is_workload(workload: &read::Workload, wanted: &str) -> bool {
+    let begins = |id: &Text| wanted.len() >= 4 && id.as_bytes().starts_with(wanted.as_bytes());
+    workload.name == *wanted || workload.id == *wanted || begins(&workload.id) || begins(&workload.instance)
+}
+
+fn one_of<Value>(values: &[Value], matches: impl FnMut(&Value) -> bool) -> bool {
+    values.is_empty() || values.iter().any(matches)
+}
+
+#[cfg(test)]
+#[path = "filter_tests.rs"]
+mod tests;

@@ -1,0 +1,321 @@
+//! Where lines come from: standard input, a file of JSON lines, or the monitor that runs.
+
+use super::{
+    Filter, FilterError, Matcher,
+    client::{Client, ClientError},
+};
+use crate::render::read::{self, Line, Lines, ReadError};
+use indexmap::IndexMap;
+use std::{
+    collections::VecDeque,
+    fs::File,
+    io::{self, BufRead, BufReader},
+    ops::ControlFlow,
+    path::PathBuf,
+};
+
+/// Events that are held at once, e.g. to draw a tree of them. The latest are kept.
+pub const EVENTS_MAX: usize = 200_000;
+/// Findings that are held at once.
+pub const FINDINGS_MAX: usize = 50_000;
+
+/// A place that can be asked.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// Lines on standard input.
+    StandardInput,
+    /// A file of lines.
+    File(PathBuf),
+    /// A running monitor.
+    Monitor(Client),
+}
+
+/// Which lines of a monitor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// Events.
+    Events,
+    /// Findings.
+    Findings,
+}
+
+/// How a source is asked.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Span {
+    /// Only the last so many.
+    pub last: Option<usize>,
+    /// Go on with what happens from now on.
+    pub follow: bool,
+}
+
+/// Why a source gives nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The monitor.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The filter.
+    #[error(transparent)]
+    Filter(#[from] FilterError),
+    /// A file.
+    #[error("{0}: cannot be read: {1}")]
+    File(String, #[source] io::Error),
+    /// Not a stream of mcp-monitor.
+    #[error(
+        "{0}: no line of it is one of mcp-monitor: {1}. It reads what `mcp-monitor watch -o json` prints"
+    )]
+    NotAStream(String, ReadError),
+    /// The monitor ended.
+    #[error("the monitor has ended; what came before is shown")]
+    Ended,
+}
+
+/// What did not come with the rest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Missed {
+    /// Lines that are none.
+    pub unreadable: u64,
+    /// Lines that came faster than they were read.
+    pub dropped: u64,
+    /// Lines beyond what is held.
+    pub older: u64,
+}
+
+impl Source {
+    /// In words.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Self::StandardInput => "standard input".into(),
+            Self::File(path) => path.display().to_string(),
+            Self::Monitor(client) => client.socket().display().to_string(),
+        }
+    }
+
+    /// Hands every line of `what` that `filter` asks for to `take`, until that has enough.
+    pub fn each(
+        &self,
+        what: What,
+        filter: &Filter,
+        span: Span,
+        mut take: impl FnMut(Line, &str) -> ControlFlow<()>,
+    ) -> Result<Missed, SourceError> {
+        let matcher = filter.matcher()?;
+        let wanted = |line: &Line| match (what, line) {
+            (What::Events, Line::Event(event)) => matcher.event(event),
+            (What::Findings, Line::Finding(finding)) => matcher.finding(finding),
+            (_, Line::Dropped(_)) => true,
+            _ => false,
+        };
+        // A monitor keeps to `last` itself, and its answer need not end.
+        let keep = span.last.filter(|_| !matches!(self, Self::Monitor(_)));
+        let mut kept: VecDeque<(Line, String)> = VecDeque::new();
+        let missed = self.lines(what, filter, span, |line, text| {
+            if !wanted(&line) {
+                return ControlFlow::Continue(());
+            }
+            let Some(keep) = keep else { return take(line, text) };
+            if keep > 0 && kept.len() == keep {
+                kept.pop_front();
+            }
+            if keep > 0 {
+                kept.push_back((line, text.to_owned()));
+            }
+            ControlFlow::Continue(())
+        })?;
+        for (line, text) in kept {
+            if take(line, &text).is_break() {
+                break;
+            }
+        }
+        Ok(missed)
+    }
+
+    /// Events and findings together, the latest [`EVENTS_MAX`], and summaries where the source has them.
+    pub fn gather(&self, filter: &Filter) -> Result<Gathered, SourceError> {
+        let matcher = filter.matcher()?;
+        let mut gathered = Gathered::default();
+        let whats: &[What] = match self {
+            Self::Monitor(_) => &[What::Events, What::Findings],
+            Self::StandardInput | Self::File(_) => &[What::Events],
+        };
+        let span = Span { last: Some(EVENTS_MAX), follow: false };
+        for &what in whats {
+            let missed = self.lines(what, filter, span, |line, _| {
+                gathered.take(line, &matcher);
+                ControlFlow::Continue(())
+            })?;
+            gathered.missed.unreadable += missed.unreadable;
+            gathered.missed.dropped += missed.dropped;
+        }
+        Ok(gathered)
+    }
+
+    fn lines(
+        &self,
+        what: What,
+        filter: &Filter,
+        span: Span,
+        mut take: impl FnMut(Line, &str) -> ControlFlow<()>,
+    ) -> Result<Missed, SourceError> {
+        let mut read = |source: &mut dyn BufRead| each_line(&self.name(), source, &mut take);
+        match self {
+            Self::StandardInput => read(&mut io::stdin().lock()),
+            Self::File(path) => {
+                let file =
+                    File::open(path).map_err(|error| SourceError::File(path.display().to_string(), error))?;
+                read(&mut BufReader::new(file))
+            }
+            Self::Monitor(client) => {
+                let path = match what {
+                    What::Events => "/v1/events",
+                    What::Findings => "/v1/findings",
+                };
+                let mut more = Vec::new();
+                if let Some(last) = span.last {
+                    more.push(("last", last.to_string()));
+                }
+                if span.follow {
+                    more.push(("follow", "true".to_owned()));
+                }
+                let body = client.lines(path, filter, &more)?;
+                match read(&mut BufReader::new(body)) {
+                    Err(SourceError::File(..)) => Err(SourceError::Ended),
+                    other => other,
+                }
+            }
+        }
+    }
+}
+
+fn each_line(
+    name: &str,
+    source: &mut dyn BufRead,
+    take: &mut dyn FnMut(Line, &str) -> ControlFlow<()>,
+) -> Result<Missed, SourceError> {
+    let mut missed = Missed::default();
+    let (mut read, mut first) = (false, None);
+    for line in Lines::new(source) {
+        match line {
+            Ok((line, text)) => {
+                read = true;
+                if let Line::Dropped(count) = line {
+                    missed.dropped += count;
+                }
+                if take(line, &text).is_break() {
+                    break;
+                }
+            }
+            Err(ReadError::Failed(error)) => return Err(SourceError::File(name.to_owned(), error)),
+            Err(error) => {
+                missed.unreadable += 1;
+                first.get_or_insert(error);
+            }
+        }
+    }
+    match first {
+        Some(error) if !read => Err(SourceError::NotAStream(name.to_owned(), error)),
+        _ => Ok(missed),
+    }
+}
+
+/// Events and findings that are looked at together.
+#[derive(Debug, Default)]
+pub struct Gathered {
+    /// In the order of their time.
+    pub events: VecDeque<read::Event>,
+    /// By id, as last told.
+    pub findings: IndexMap<read::Text, read::Finding>,
+    /// Ends of streams.
+    pub summaries: Vec<read::Summary>,
+    /// What did not come.
+    pub missed: Missed,
+}
+
+impl Gathered {
+    fn take(&mut self, line: Line, matcher: &Matcher) {
+        match line {
+            Line::Event(event) if matcher.event(&event) => {
+                if self.events.len() == EVENTS_MAX {
+                    self.events.pop_front();
+                    self.missed.older += 1;
+                }
+                self.events.push_back(*event);
+            }
+            Line::Finding(finding) if matcher.finding(&finding) => {
+                if self.findings.len() == FINDINGS_MAX && !self.findings.contains_key(&finding.id) {
+                    self.findings.shift_remove_index(0);
+                    self.missed.older += 1;
+                }
+                self.findings.insert(finding.id.clone(), *finding);
+            }
+            Line::Summary(summary) if self.summaries.len() < 64 => self.summaries.push(*summary),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::{json, sample};
+
+    fn file(times: usize) -> tempfile::NamedTempFile {
+        let mut bytes = b"{\"schema\":\"mcp-monitor/event/v1\", damaged\n".to_vec();
+        for _ in 0..times {
+            for event in sample::events() {
+                json::event(&mut bytes, &sample::origin(), &event);
+            }
+            for finding in sample::findings() {
+                json::finding(&mut bytes, &sample::origin(), &finding);
+            }
+        }
+        json::summary(&mut bytes, &sample::origin(), &sample::summary());
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        file
+    }
+
+    #[test]
+    fn the_last_of_a_file_are_the_last() {
+        let file = file(3);
+        let source = Source::File(file.path().to_owned());
+        let ask = |filter: &Filter, last| {
+            let mut kinds = Vec::new();
+            let span = Span { last, follow: false };
+            let missed = source
+                .each(What::Events, filter, span, |line, _| {
+                    if let Line::Event(event) = line {
+                        kinds.push(event.kind.to_string());
+                    }
+                    ControlFlow::Continue(())
+                })
+                .unwrap();
+            assert_eq!(missed.unreadable, 1);
+            kinds
+        };
+        assert_eq!(ask(&Filter::default(), None).len(), 3 * sample::events().len());
+        let connects = Filter { kind: Some("connect".into()), ..Filter::default() };
+        assert_eq!(ask(&connects, Some(2)), ["connect", "connect"]);
+        assert!(ask(&connects, Some(0)).is_empty());
+    }
+
+    #[test]
+    fn events_findings_and_summaries_are_gathered() {
+        let file = file(2);
+        let gathered = Source::File(file.path().to_owned()).gather(&Filter::default()).unwrap();
+        assert_eq!(gathered.events.len(), 2 * sample::events().len());
+        assert_eq!(gathered.findings.len(), 1, "told again is the same finding");
+        assert_eq!(gathered.summaries.len(), 1);
+    }
+
+    #[test]
+    fn a_file_of_something_else_is_told_so() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "hello\nworld\n").unwrap();
+        let error = Source::File(file.path().to_owned()).gather(&Filter::default()).unwrap_err();
+        assert!(error.to_string().contains("watch -o json"), "{error}");
+        let missing = Source::File("/nonexistent".into()).gather(&Filter::default()).unwrap_err();
+        assert!(matches!(missing, SourceError::File(..)));
+    }
+}
