@@ -2,7 +2,7 @@
 
 use crate::{
     kernel_fields::FIELDS,
-    map::{LineageEntry, LossKey, ReliefKey, SecretMark, SecretName, SegmentState, SocketOwner},
+    map::{LineageEntry, LossKey, ProgramName, ReliefKey, SecretMark, SecretName, SegmentState, SocketOwner},
     mechanism::PROGRAMS,
     record::{RecordHeader, RecordKind},
 };
@@ -46,6 +46,7 @@ const fn digest() -> u64 {
         size_of::<LineageEntry>(),
         size_of::<SegmentState>(),
         size_of::<LossKey>(),
+        size_of::<ProgramName>(),
         size_of::<SecretName>(),
         size_of::<SecretMark>(),
         size_of::<ReliefKey>(),

@@ -34,6 +34,10 @@ pub const SEGMENT_TOKENS_PER_SECOND: u64 = 1_000;
 pub const SEGMENT_TOKENS_MAX: u64 = 4_096;
 /// Segments known at once. Ended ones are removed by user space.
 pub const SEGMENTS_MAX: u32 = 16 * 1024;
+/// Names of programs that open a segment.
+pub const WATCHED_PROGRAMS_MAX: u32 = 4 * 1024;
+/// Executables that are watched by identity.
+pub const WATCHED_EXECUTABLES_MAX: u32 = 32 * 1024;
 /// Repeated opens and sends that are counted instead of sent. When full there is no relief.
 pub const RELIEF_MAX: u32 = 32 * 1024;
 /// Secret objects and names published to the kernel.

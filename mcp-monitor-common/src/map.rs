@@ -13,18 +13,18 @@ pub struct LineageEntry {
     /// Start in clock ticks of 10 ms as `/proc/PID/stat` says it, checked while `start_boottime_ns` is 0;
     /// 0 means no check.
     pub start_ticks: u64,
-    /// [`LINEAGE_SPLIT`], [`LINEAGE_BOOTSTRAP`], [`LINEAGE_EXECUTED`].
+    /// [`LINEAGE_BOOTSTRAP`], [`LINEAGE_EXECUTED`].
     pub flags: u32,
     /// Explicit padding.
     pub reserved: u32,
 }
 
-/// A child that executes a program opens a segment of its own.
-pub const LINEAGE_SPLIT: u32 = 1;
 /// Labelled by user space from a process that already ran.
 pub const LINEAGE_BOOTSTRAP: u32 = 2;
 /// The process has executed a program since it entered its segment.
 pub const LINEAGE_EXECUTED: u32 = 4;
+/// The process belongs to no lineage; what it does is told for another reason. Never in `LINEAGE`.
+pub const LINEAGE_BYSTANDER: u32 = 8;
 
 /// Value of `SEGMENTS`, keyed by segment id (`u64`).
 #[repr(C)]
@@ -36,11 +36,51 @@ pub struct SegmentState {
     pub tokens: u64,
     /// When tokens were last added, `bpf_ktime_get_ns`.
     pub refilled_ns: u64,
-    /// [`LINEAGE_SPLIT`] or 0, given to processes that enter.
+    /// [`SEGMENT_SPLIT`], [`SEGMENT_DROPPED`].
     pub flags: u32,
-    /// Explicit padding.
-    pub reserved: u32,
+    /// Inode number of the mount namespace that the segment was opened in; 0 until its first exec when user space
+    /// opened it.
+    pub mount_namespace: u32,
 }
+
+/// A process that executes its first program since it was born in the segment opens a segment of its own; one that
+/// executes in another mount namespace does so whatever it executed before.
+pub const SEGMENT_SPLIT: u32 = 1;
+/// User space found that the segment is nothing of ours: what is born in it is not labelled.
+pub const SEGMENT_DROPPED: u32 = 2;
+
+/// Key of `WATCHED_PROGRAMS`: the last name of an executed file. Longer names are cut, on both sides alike.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ProgramName {
+    /// Bytes of the whole name, also of what was cut.
+    pub name_bytes: u32,
+    /// The name, zero-padded.
+    pub name: [u8; PROGRAM_NAME_BYTES],
+}
+
+/// Bytes of a program's name that are compared.
+pub const PROGRAM_NAME_BYTES: usize = 64;
+
+impl ProgramName {
+    /// The key of a file name.
+    #[must_use]
+    pub fn new(name: &[u8]) -> Self {
+        let mut key =
+            Self { name_bytes: u32::try_from(name.len()).unwrap_or(u32::MAX), name: [0; PROGRAM_NAME_BYTES] };
+        for (to, from) in key.name.iter_mut().zip(name) {
+            *to = *from;
+        }
+        key
+    }
+}
+
+/// A process outside every lineage that executes the program opens a segment.
+pub const WATCH_ENTER: u32 = 1;
+/// A process inside a segment that is not split opens a segment, too, when it executes the program.
+pub const WATCH_SPLIT_ALWAYS: u32 = 2;
+/// The exec of a process outside every lineage is told, without making it one.
+pub const WATCH_BYSTANDER: u32 = 4;
 
 /// Key of `LOSSES` (per-CPU hash of `u64`).
 #[repr(C)]
@@ -128,6 +168,8 @@ pub struct SocketOwner {
 pub mod symbol {
     /// `u32`: 1 when repeated opens and sends are counted instead of sent.
     pub const RELIEF_ENABLED: &str = "RELIEF_ENABLED";
+    /// `u32`: 1 when opens of published secrets are told of processes outside every lineage, too.
+    pub const BYSTANDERS_ENABLED: &str = "BYSTANDERS_ENABLED";
     /// `u32`: bytes of the ring buffer.
     pub const RING_CAPACITY: &str = "RING_CAPACITY";
     /// `u32`: a [`crate::mechanism::Tier`]; chooses who reports what where two mechanisms see the same thing.
@@ -154,7 +196,22 @@ const _: () = assert!(size_of::<LineageEntry>() == 32);
 const _: () = assert!(size_of::<SegmentState>() == 32);
 const _: () = assert!(size_of::<LossKey>() == 16);
 const _: () = assert!(size_of::<SecretName>() == 80);
+const _: () = assert!(size_of::<ProgramName>() == 68);
 const _: () = assert!(size_of::<SecretMark>() == 8);
 const _: () = assert!(size_of::<ReliefKey>() == 56);
 const _: () = assert!(size_of::<SocketOwner>() == 48);
 const _: () = assert!(size_of::<FileIdentity>() == 16);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_name_is_padded_and_a_long_one_is_cut_but_keeps_its_length() {
+        let short = ProgramName::new(b"node");
+        assert_eq!((short.name_bytes, &short.name[..6]), (4, &b"node\0\0"[..]));
+        let long = ProgramName::new(&[b'n'; 200]);
+        assert_eq!((long.name_bytes, long.name), (200, [b'n'; PROGRAM_NAME_BYTES]));
+        assert_ne!(long, ProgramName::new(&[b'n'; 201]));
+    }
+}

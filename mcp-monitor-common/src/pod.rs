@@ -2,7 +2,7 @@
 //! padding that is not a field, valid for every bit pattern.
 
 use crate::{
-    map::{LineageEntry, LossKey, ReliefKey, SecretMark, SecretName, SegmentState, SocketOwner},
+    map::{LineageEntry, LossKey, ProgramName, ReliefKey, SecretMark, SecretName, SegmentState, SocketOwner},
     record::FileIdentity,
 };
 
@@ -15,4 +15,4 @@ macro_rules! pod {
     };
 }
 
-pod!(LineageEntry LossKey ReliefKey SecretMark SecretName SegmentState SocketOwner FileIdentity);
+pod!(LineageEntry LossKey ProgramName ReliefKey SecretMark SecretName SegmentState SocketOwner FileIdentity);

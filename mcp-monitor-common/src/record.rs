@@ -161,6 +161,8 @@ pub const HEADER_DENIED: u16 = 2;
 pub const HEADER_RELIEVED: u16 = 4;
 /// The process was labelled by user space after it had started.
 pub const HEADER_BOOTSTRAP: u16 = 8;
+/// The process belongs to no lineage (segment 0): it touched a published secret, or executed a watched file.
+pub const HEADER_BYSTANDER: u16 = 16;
 
 /// A piece of the tail. Widen before adding: `offset + length_bytes` may exceed `u16`.
 #[repr(C)]
@@ -332,7 +334,7 @@ pub struct ExecBody {
     pub tty: Slice,
     /// Bytes of all arguments; more than `arguments` holds means truncated.
     pub arguments_bytes: u32,
-    /// Segment flags, [`crate::map::LINEAGE_SPLIT`] ….
+    /// Of the process and its segment: [`crate::map::LINEAGE_EXECUTED`] … and [`crate::map::SEGMENT_SPLIT`].
     pub lineage_flags: u32,
 }
 
@@ -362,7 +364,8 @@ pub struct ExitBody {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SegmentBody {
-    /// The segment out of which the new one (in the header) was opened.
+    /// The segment out of which the new one (in the header) was opened; 0 when a watched program was executed outside
+    /// every lineage.
     pub parent: u64,
 }
 

@@ -5,7 +5,7 @@ use mcp_monitor_common::map::{ACTION_DENY, SecretMark};
 use mcp_monitor_common::record::{HEADER_DENIED, HEADER_SECRET};
 
 /// `-EPERM`.
-const REFUSED: i32 = -1;
+pub(crate) const REFUSED: i32 = -1;
 
 /// What a hook does, and what its record says about that.
 #[derive(Clone, Copy)]

@@ -13,7 +13,7 @@ use mcp_monitor_common::{
 
 use crate::{
     change::lsm,
-    descriptor,
+    descriptor, enter,
     file::{Use, argument, report},
     identity, kernel,
     kernel::Address,
@@ -56,8 +56,9 @@ pub fn probe_bprm_check(context: ProbeContext) -> u32 {
 /// match-proto: include/trace/events/sched.h:TP_PROTO(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 pub fn lineage_exec(context: RawTracePointContext) -> i32 {
-    if let Some(process) = lineage::executed() {
-        executed(&process, context.arg::<u64>(0) as Address, context.arg::<u64>(2) as Address);
+    let bprm = context.arg::<u64>(2) as Address;
+    if let Some(process) = enter::executed(bprm) {
+        executed(&process, context.arg::<u64>(0) as Address, bprm);
     }
     0
 }

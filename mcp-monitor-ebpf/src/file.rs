@@ -5,7 +5,7 @@ use aya_ebpf::{
     programs::{LsmContext, ProbeContext},
 };
 use mcp_monitor_common::{
-    map::ReliefKey,
+    map::{LINEAGE_BYSTANDER, ReliefKey},
     mechanism,
     record::{
         ACCESS_CREATE, ACCESS_EXECUTE, ACCESS_PATH, ACCESS_READ, ACCESS_TRUNCATE, ACCESS_WRITE, FileBody,
@@ -15,7 +15,7 @@ use mcp_monitor_common::{
 
 use crate::{
     change::lsm,
-    decide, filter,
+    decide, enter, filter,
     filter::Repeat,
     identity, kernel,
     kernel::Address,
@@ -95,12 +95,27 @@ pub(crate) fn report(process: &Process, file: Address, how: Use) -> i32 {
     decision.result
 }
 
+/// Among the flags of [`report_file`]: the process belongs to no lineage and opened a published secret.
+const REPORT_BYSTANDER: u64 = 1 << 32;
+
+/// Reports an open of a process outside every lineage, if it is one of a published secret. The look-up is made here
+/// and not in [`report_file`], whose frame is large already.
+#[inline(always)]
+pub(crate) fn report_bystander(file: Address, mechanism: u32) {
+    if opens_secret(file as u64) != 0 {
+        let what = u64::from(RecordKind::Open as u16) | u64::from(mechanism) << 16;
+        report_file(file as u64, what, 0, REPORT_BYSTANDER);
+    }
+}
+
 /// [`report`] for programs that have several places to report from: verified once for itself. `what` is the kind, the
 /// mechanism above 16 bits and the access above 32.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn report_file(file: u64, what: u64, result: u64, flags: u64) -> u64 {
-    let Some(process) = lineage::current() else { return 0 };
+    let process =
+        if flags & REPORT_BYSTANDER == 0 { lineage::current() } else { enter::bystander(RecordKind::Open) };
+    let Some(process) = process else { return 0 };
     let Some(kind) = kind_of(what as u16) else { return 0 };
     let how = Use {
         kind,
@@ -177,6 +192,29 @@ fn emit(
     writer.send(process, how.kind, how.mechanism, decision.flags | relieved, weight)
 }
 
+/// A process outside every lineage that opens a published secret, when such opens are asked for. The verifier
+/// prunes it all when they are not.
+#[inline(always)]
+fn bystander(file: Address) -> Option<Process> {
+    if kernel::BYSTANDERS_ENABLED.load() == 0 || opens_secret(file as u64) == 0 {
+        return None;
+    }
+    enter::bystander(RecordKind::Open)
+}
+
+/// 1 when the file is a published secret and opened by a process, not by an exec. Verified for itself.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn opens_secret(file: u64) -> u64 {
+    let file = file as Address;
+    if kernel::get::<u32>(file, &kernel::FILE_FLAGS) & FMODE_EXEC != 0 {
+        return 0;
+    }
+    let dentry = kernel::pointer(kernel::at(file, &kernel::FILE_PATH), &kernel::PATH_DENTRY);
+    let identity = identity::of_inode(kernel::pointer(file, &kernel::FILE_INODE));
+    u64::from(filter::secret(&identity, identity::of_parent(dentry).inode, dentry).is_some())
+}
+
 #[inline(always)]
 fn access_of(mode: u32, open_flags: u32) -> u32 {
     let mut access = 0;
@@ -203,7 +241,8 @@ fn access_of(mode: u32, open_flags: u32) -> u32 {
 
 #[inline(always)]
 fn opened(file: Address, mechanism: u32, can_refuse: bool) -> i32 {
-    let Some(process) = lineage::current() else { return 0 };
+    let Some(process) = lineage::current().or_else(|| bystander(file)) else { return 0 };
+    let can_refuse = can_refuse && process.flags & LINEAGE_BYSTANDER == 0;
     // The kernel's own opens of programs and their interpreters carry FMODE_EXEC among the flags; they are
     // reported as stages of the exec.
     if kernel::get::<u32>(file, &kernel::FILE_FLAGS) & FMODE_EXEC != 0 {
@@ -254,7 +293,10 @@ fn mapped(file: Address, protection: u64, mechanism: u32) -> i32 {
 /// match-proto: include/linux/lsm_hook_defs.h:LSM_HOOK(int, 0, file_open, struct file *file)
 #[lsm(hook = "file_open")]
 pub fn lsm_file_open(context: LsmContext) -> i32 {
-    opened(lsm(&context, 0), mechanism::LSM_FILE_OPEN, true)
+    let result = opened(lsm(&context, 0), mechanism::LSM_FILE_OPEN, true);
+    // Newer verifiers want to see that nothing but 0 and an error comes out. Of what the compiler makes of a choice
+    // they lose the bounds (a negation), of a masked bit less one they do not.
+    kernel::bounded(u32::from(result == 0), 1) as i32 + decide::REFUSED
 }
 
 /// match-proto: LSM_HOOK(int, 0, file_receive, struct file *file)

@@ -25,6 +25,9 @@ static ABI_DIGEST: Global<u64> = Global::new(DIGEST);
 /// 1 when repeats are counted instead of sent.
 #[unsafe(no_mangle)]
 pub(crate) static RELIEF_ENABLED: Global<u32> = Global::new(1);
+/// 1 when opens of published secrets are told of processes outside every lineage, too.
+#[unsafe(no_mangle)]
+pub(crate) static BYSTANDERS_ENABLED: Global<u32> = Global::new(0);
 /// Bytes of the ring buffer.
 #[unsafe(no_mangle)]
 pub(crate) static RING_CAPACITY: Global<u32> = Global::new(mcp_monitor_common::limits::RING_BYTES);

@@ -4,15 +4,15 @@
 use aya_ebpf::{
     helpers,
     macros::{map, raw_tracepoint},
-    maps::{Array, HashMap},
+    maps::HashMap,
     programs::RawTracePointContext,
 };
 use mcp_monitor_common::{
-    limits::{SEGMENT_TOKENS_MAX, SEGMENTS_MAX},
+    limits::SEGMENTS_MAX,
     loss::LossCause,
-    map::{LINEAGE_BOOTSTRAP, LINEAGE_EXECUTED, LINEAGE_SPLIT, LineageEntry, SegmentState},
+    map::{LINEAGE_BOOTSTRAP, LINEAGE_BYSTANDER, LineageEntry, SEGMENT_DROPPED, SegmentState},
     mechanism,
-    record::{ExitBody, ForkBody, HEADER_BOOTSTRAP, RecordKind, SegmentBody},
+    record::{ExitBody, ForkBody, HEADER_BOOTSTRAP, HEADER_BYSTANDER, RecordKind},
 };
 
 use crate::{
@@ -24,16 +24,10 @@ use crate::{
 
 /// Processes of lineages. Sized at load for every process that the host can have; never evicted.
 #[map]
-static LINEAGE: HashMap<u32, LineageEntry> = HashMap::with_max_entries(32 * 1024, 0);
+pub(crate) static LINEAGE: HashMap<u32, LineageEntry> = HashMap::with_max_entries(32 * 1024, 0);
 /// Segments, with their parent and token bucket.
 #[map]
 pub(crate) static SEGMENTS: HashMap<u64, SegmentState> = HashMap::with_max_entries(SEGMENTS_MAX, 0);
-/// cgroups (by v2 id) whose processes enter a segment at their next exec.
-#[map]
-static WATCHED_CGROUPS: HashMap<u64, u64> = HashMap::with_max_entries(256, 0);
-/// One element: how many cgroups are watched, so that the look-up is made only when there are any.
-#[map]
-static WATCHED_CGROUP_COUNT: Array<u32> = Array::with_max_entries(1, 0);
 
 /// The process that runs, when it belongs to a lineage.
 #[derive(Clone, Copy)]
@@ -47,15 +41,49 @@ pub(crate) struct Process {
 }
 
 impl Process {
+    /// The current process, whatever its label says.
+    #[inline(always)]
+    pub(crate) fn running(segment: u64, flags: u32) -> Self {
+        let identity = helpers::bpf_get_current_pid_tgid();
+        let task = kernel::current_task();
+        let leader = kernel::pointer(task, &kernel::TASK_GROUP_LEADER);
+        Self {
+            segment,
+            start_boottime_ns: kernel::get::<u64>(leader, &kernel::TASK_START_BOOTTIME),
+            tgid: (identity >> 32) as u32,
+            tid: identity as u32,
+            exec_id: kernel::get::<u32>(task, &kernel::TASK_SELF_EXEC_ID),
+            flags,
+        }
+    }
+
     #[inline(always)]
     pub(crate) fn header_flags(&self) -> u16 {
-        if self.flags & LINEAGE_BOOTSTRAP != 0 { HEADER_BOOTSTRAP } else { 0 }
+        (if self.flags & LINEAGE_BOOTSTRAP != 0 { HEADER_BOOTSTRAP } else { 0 })
+            | (if self.flags & LINEAGE_BYSTANDER != 0 { HEADER_BYSTANDER } else { 0 })
     }
+}
+
+/// Labels the current process. `false` when that failed, which is a counted loss.
+#[inline(always)]
+pub(crate) fn label(process: &Process, kind: RecordKind) -> bool {
+    let label = LineageEntry {
+        segment: process.segment,
+        start_boottime_ns: process.start_boottime_ns,
+        start_ticks: 0,
+        flags: process.flags,
+        reserved: 0,
+    };
+    let labelled = LINEAGE.insert(&process.tgid, &label, 0).is_ok();
+    if !labelled {
+        loss::count(process.segment, LossCause::LineageInsert, kind as u16);
+    }
+    labelled
 }
 
 /// The entry of a process id, without any check.
 #[inline(always)]
-fn entry(tgid: u32) -> Option<*mut LineageEntry> {
+pub(crate) fn entry(tgid: u32) -> Option<*mut LineageEntry> {
     LINEAGE.get_ptr_mut(&tgid)
 }
 
@@ -129,6 +157,16 @@ pub fn lineage_fork(context: RawTracePointContext) -> i32 {
     0
 }
 
+/// True when user space found that the segment is nothing of ours, and is about to take its labels away.
+#[inline(always)]
+fn is_dropped(segment: u64) -> bool {
+    match SEGMENTS.get_ptr(&segment) {
+        // SAFETY: points to a value of the map.
+        Some(state) => unsafe { (*state).flags & SEGMENT_DROPPED != 0 },
+        None => false,
+    }
+}
+
 #[inline(always)]
 fn fork(child: Address) -> Option<()> {
     let process = current()?;
@@ -137,12 +175,15 @@ fn fork(child: Address) -> Option<()> {
         // A thread: it is found by its process's id.
         return None;
     }
+    if is_dropped(process.segment) {
+        return None;
+    }
     let child_start_boottime_ns = kernel::get::<u64>(child, &kernel::TASK_START_BOOTTIME);
     let label = LineageEntry {
         segment: process.segment,
         start_boottime_ns: child_start_boottime_ns,
         start_ticks: 0,
-        flags: process.flags & LINEAGE_SPLIT,
+        flags: 0,
         reserved: 0,
     };
     if LINEAGE.insert(&child_tgid, &label, 0).is_err() {
@@ -182,74 +223,5 @@ fn exit() -> Option<()> {
     let mut writer = Writer::<ExitBody>::new(&process, RecordKind::Exit)?;
     writer.set(ExitBody { exit_code: kernel::get::<u32>(task, &kernel::TASK_EXIT_CODE), reserved: 0 });
     writer.send(&process, RecordKind::Exit, mechanism::LINEAGE_EXIT, 0, Weight::Vital);
-    Some(())
-}
-
-/// Called at exec. A process outside every lineage may enter one by its cgroup; a child inside a split segment
-/// gets a segment of its own. Gives the process as it is afterwards.
-#[inline(always)]
-pub(crate) fn executed() -> Option<Process> {
-    let mut process = match current() {
-        Some(process) => process,
-        None => enter_by_cgroup()?,
-    };
-    if process.flags & LINEAGE_SPLIT != 0 && process.flags & LINEAGE_EXECUTED == 0 {
-        open_segment(&mut process);
-    }
-    if let Some(entry) = entry(process.tgid) {
-        // SAFETY: points to a value of the map; the current process is alive, so that the entry is its own.
-        unsafe { (*entry).flags |= LINEAGE_EXECUTED };
-    }
-    process.flags |= LINEAGE_EXECUTED;
-    Some(process)
-}
-
-#[inline(always)]
-fn enter_by_cgroup() -> Option<Process> {
-    if *WATCHED_CGROUP_COUNT.get(0)? == 0 {
-        return None;
-    }
-    // SAFETY: no argument; allowed in tracing programs.
-    let cgroup = unsafe { helpers::bpf_get_current_cgroup_id() };
-    // SAFETY: the value is copied at once.
-    let segment = unsafe { *WATCHED_CGROUPS.get(&cgroup)? };
-    let identity = helpers::bpf_get_current_pid_tgid();
-    let label =
-        LineageEntry { segment, start_boottime_ns: 0, start_ticks: 0, flags: LINEAGE_BOOTSTRAP, reserved: 0 };
-    let tgid = (identity >> 32) as u32;
-    if LINEAGE.insert(&tgid, &label, 0).is_err() {
-        loss::count(segment, LossCause::LineageInsert, RecordKind::Exec as u16);
-        return None;
-    }
-    current()
-}
-
-/// Segment ids are the boot time in ns with the CPU in the low byte: unique without an atomic counter, since one
-/// CPU does not execute two programs in one nanosecond.
-#[inline(always)]
-fn open_segment(process: &mut Process) -> Option<()> {
-    // SAFETY: no argument.
-    let (now, cpu) = unsafe { (helpers::bpf_ktime_get_boot_ns(), helpers::bpf_get_smp_processor_id()) };
-    let segment = (now << 8) | u64::from(cpu & 0xff);
-    let state = SegmentState {
-        parent: process.segment,
-        tokens: SEGMENT_TOKENS_MAX,
-        refilled_ns: now,
-        flags: LINEAGE_SPLIT,
-        reserved: 0,
-    };
-    if SEGMENTS.insert(&segment, &state, 0).is_err() {
-        loss::count(process.segment, LossCause::SegmentInsert, RecordKind::Segment as u16);
-        return None;
-    }
-    if let Some(entry) = entry(process.tgid) {
-        // SAFETY: points to a value of the map.
-        unsafe { (*entry).segment = segment };
-    }
-    let parent = process.segment;
-    process.segment = segment;
-    let mut writer = Writer::<SegmentBody>::new(process, RecordKind::Segment)?;
-    writer.set(SegmentBody { parent });
-    writer.send(process, RecordKind::Segment, mechanism::LINEAGE_EXEC, 0, Weight::Vital);
     Some(())
 }

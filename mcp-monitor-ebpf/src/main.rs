@@ -19,6 +19,7 @@ mod decide;
 mod descriptor;
 mod dns;
 mod egress;
+mod enter;
 mod exec;
 mod file;
 mod filter;

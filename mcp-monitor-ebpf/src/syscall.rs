@@ -18,7 +18,7 @@ use crate::{
     address::{AF_INET, AF_INET6, AF_UNIX, Memory},
     descriptor, egress,
     egress::Said,
-    file::{Use, report_apart},
+    file::{Use, report_apart, report_bystander},
     ingress, kernel,
     kernel::Address,
     lineage,
@@ -183,8 +183,29 @@ pub fn syscall_exit(context: RawTracePointContext) -> i32 {
     // Everybody's system calls pass here: one look-up, then out.
     if lineage::is_labelled() {
         exits(context.arg::<u64>(0) as Address, context.arg::<u64>(1) as i64);
+    } else if kernel::BYSTANDERS_ENABLED.load() != 0 {
+        bystander_exits(context.arg::<u64>(0) as Address, context.arg::<u64>(1) as i64);
     }
     0
+}
+
+/// A process outside every lineage: only its opens count, and of those only the ones of published secrets.
+#[inline(always)]
+fn bystander_exits(at: Address, result: i64) {
+    let number = kernel::get::<u64>(at, &kernel::REGS_ORIG_AX) as u32;
+    let is_compat = kernel::get::<u32>(kernel::current_task(), &kernel::TASK_THREAD_STATUS) & TS_COMPAT != 0;
+    let opens = if is_compat {
+        matches!(number, 5 | 8 | 295 | 437 | 342)
+    } else {
+        matches!(number & !0x4000_0000, 2 | 85 | 257 | 437 | 304)
+    };
+    if !opens || result < 0 {
+        return;
+    }
+    let file = descriptor::file(result as u32);
+    if !file.is_null() {
+        report_bystander(file, SYSCALL_EXIT);
+    }
 }
 
 #[inline(always)]

@@ -128,8 +128,12 @@ pub async fn run(
     ready: impl FnOnce(),
     mut phase: watch::Receiver<Phase>,
 ) -> Result<Report, DaemonError> {
-    let options =
-        sensor::Options { tier: settings.tier, relief: settings.relief, ring_bytes: settings.ring_bytes };
+    let options = sensor::Options {
+        tier: settings.tier,
+        relief: settings.relief,
+        ring_bytes: settings.ring_bytes,
+        ..sensor::Options::default()
+    };
     // Wrong declarations are told before anything is attached.
     let mut judge = pipeline::judge(&settings)?;
     marks::first_scan(&mut judge);

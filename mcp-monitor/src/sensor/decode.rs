@@ -5,8 +5,8 @@
 //! answer owns its pieces; a file record costs one allocation for its path.
 
 use mcp_monitor_common::record::{
-    BlindBody, DnsBody, ExecBody, ExitBody, FileBody, ForkBody, NetworkBody, RecordHeader, RecordKind,
-    SegmentBody, Slice, SnoopBody,
+    BlindBody, DnsBody, ExecBody, ExitBody, FileBody, ForkBody, HEADER_BYSTANDER, NetworkBody, RecordHeader,
+    RecordKind, SegmentBody, Slice, SnoopBody,
 };
 
 use crate::event::{
@@ -74,6 +74,12 @@ impl Record {
         ThreadId(self.header.tid)
     }
 
+    /// True when the process belongs to no lineage: it opened a published secret or executed a watched file.
+    #[must_use]
+    pub fn is_bystander(&self) -> bool {
+        self.header.flags & HEADER_BYSTANDER != 0
+    }
+
     /// The segment it was done in.
     #[must_use]
     pub fn segment(&self) -> SegmentId {
@@ -92,7 +98,7 @@ pub enum RecordBody {
     Exec(Box<ExecRecord>),
     /// A process ended with this wait status.
     Exit(u32),
-    /// A segment was opened out of this one.
+    /// A segment was opened out of this one; segment 0 when out of nothing, by a watched program.
     Segment(SegmentId),
     /// The network kinds.
     Network(NetworkRecord),

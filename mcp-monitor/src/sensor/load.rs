@@ -39,13 +39,15 @@ pub struct Options {
     pub tier: Option<Tier>,
     /// Count repeats instead of sending them.
     pub relief: bool,
+    /// Tell of opens of published secrets by processes outside every lineage, too.
+    pub bystanders: bool,
     /// Bytes of the ring buffer: a power of two and a multiple of the page size.
     pub ring_bytes: u32,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { tier: None, relief: true, ring_bytes: RING_BYTES }
+        Self { tier: None, relief: true, bystanders: false, ring_bytes: RING_BYTES }
     }
 }
 
@@ -202,6 +204,7 @@ fn raise_memory_lock() {
 
 fn load_object(offsets: &Offsets, btf: &Btf, tier: Tier, options: &Options) -> Result<Ebpf, SensorError> {
     let relief = u32::from(options.relief);
+    let bystanders = u32::from(options.bystanders);
     let tier = tier as u32;
     let mut loader = EbpfLoader::new();
     loader.btf(Some(btf));
@@ -210,6 +213,7 @@ fn load_object(offsets: &Offsets, btf: &Btf, tier: Tier, options: &Options) -> R
     }
     loader
         .override_global(symbol::RELIEF_ENABLED, &relief, true)
+        .override_global(symbol::BYSTANDERS_ENABLED, &bystanders, true)
         .override_global(symbol::RING_CAPACITY, &options.ring_bytes, true)
         .override_global(symbol::TIER, &tier, true)
         .override_global(symbol::IO_URING_SHAPE, &offsets.io_uring_shape, true)

@@ -1,4 +1,7 @@
-//! Orders that go down: label processes, watch cgroups, publish secrets; and counters that are read back.
+//! Orders that go down: label processes, open and drop segments, watch cgroups and programs, publish secrets; and
+//! counters that are read back.
+
+use std::collections::HashSet;
 
 use aya::{
     Ebpf,
@@ -7,7 +10,10 @@ use aya::{
 use mcp_monitor_common::{
     limits::SEGMENT_TOKENS_MAX,
     loss::LossCause,
-    map::{LineageEntry, LossKey, ReliefKey, SecretMark, SecretName, SegmentState},
+    map::{
+        LineageEntry, LossKey, ProgramName, ReliefKey, SEGMENT_DROPPED, SEGMENT_SPLIT, SecretMark,
+        SecretName, SegmentState,
+    },
     record::FileIdentity,
 };
 
@@ -20,13 +26,23 @@ pub struct Orders {
     segments: HashMap<MapData, u64, SegmentState>,
     cgroups: HashMap<MapData, u64, u64>,
     cgroup_count: Array<MapData, u32>,
+    programs: HashMap<MapData, ProgramName, u32>,
+    executables: HashMap<MapData, FileIdentity, u32>,
+    watched_count: Array<MapData, u32>,
     secret_objects: HashMap<MapData, FileIdentity, SecretMark>,
     secret_names: HashMap<MapData, SecretName, SecretMark>,
     relief: HashMap<MapData, ReliefKey, u64>,
     losses: PerCpuHashMap<MapData, LossKey, u64>,
     host_losses: PerCpuArray<MapData, u64>,
     watched_cgroups: u32,
+    watched_programs: HashSet<ProgramName>,
+    watched_executables: HashSet<FileIdentity>,
 }
+
+/// The segment that records of processes outside every lineage carry; its bucket bounds their rate.
+const NO_SEGMENT: u64 = 0;
+/// Looks at the labels of a dropped segment until one finds none, at most this often.
+const DROP_LOOKS_MAX: usize = 8;
 
 /// How a process is labelled.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +51,8 @@ pub struct Label {
     pub segment: SegmentId,
     /// Start in ticks since boot as `/proc/PID/stat` has it; 0 for no check.
     pub start_ticks: u64,
-    /// `LINEAGE_SPLIT`, `LINEAGE_BOOTSTRAP`.
+    /// `LINEAGE_BOOTSTRAP`; `LINEAGE_EXECUTED` for a process that runs the program it is watched for, so that its next
+    /// exec in place opens no segment.
     pub flags: u32,
 }
 
@@ -64,7 +81,7 @@ impl Orders {
                 reason: "the map is not in the object".to_owned(),
             })
         };
-        Ok(Self {
+        let mut orders = Self {
             lineage: HashMap::try_from(take("LINEAGE")?).map_err(failed("LINEAGE"))?,
             segments: HashMap::try_from(take("SEGMENTS")?).map_err(failed("SEGMENTS"))?,
             cgroups: HashMap::try_from(take("WATCHED_CGROUPS")?).map_err(failed("WATCHED_CGROUPS"))?,
@@ -76,17 +93,141 @@ impl Orders {
             losses: PerCpuHashMap::try_from(take("LOSSES")?).map_err(failed("LOSSES"))?,
             host_losses: PerCpuArray::try_from(take("HOST_LOSSES")?).map_err(failed("HOST_LOSSES"))?,
             watched_cgroups: 0,
-        })
+            programs: HashMap::try_from(take("WATCHED_PROGRAMS")?).map_err(failed("WATCHED_PROGRAMS"))?,
+            executables: HashMap::try_from(take("WATCHED_EXECUTABLES")?)
+                .map_err(failed("WATCHED_EXECUTABLES"))?,
+            watched_count: Array::try_from(take("WATCHED_COUNT")?).map_err(failed("WATCHED_COUNT"))?,
+            watched_programs: HashSet::new(),
+            watched_executables: HashSet::new(),
+        };
+        orders.open_segment(SegmentId(NO_SEGMENT), 0)?;
+        Ok(orders)
     }
 
-    /// Makes a segment known, so that it has tokens of its own.
+    /// Makes a segment known, so that it has tokens of its own. `flags` is `SEGMENT_SPLIT` or 0.
     ///
     /// # Errors
     /// When the map refuses.
     pub fn open_segment(&mut self, segment: SegmentId, flags: u32) -> Result<(), SensorError> {
         let state =
-            SegmentState { parent: 0, tokens: SEGMENT_TOKENS_MAX, refilled_ns: 0, flags, reserved: 0 };
+            SegmentState { parent: 0, tokens: SEGMENT_TOKENS_MAX, refilled_ns: 0, flags, mount_namespace: 0 };
         self.segments.insert(segment.0, state, 0).map_err(failed("open a segment"))
+    }
+
+    /// Whether children that execute open segments of their own: they do in a segment that the kernel opened, until
+    /// this says otherwise. `false` when there is no such segment (any more).
+    ///
+    /// # Errors
+    /// When the map refuses.
+    pub fn set_split(&mut self, segment: SegmentId, split: bool) -> Result<bool, SensorError> {
+        self.change_segment(segment, "split a segment", |flags| {
+            if split { flags | SEGMENT_SPLIT } else { flags & !SEGMENT_SPLIT }
+        })
+    }
+
+    /// The segment is nothing of ours: its processes lose their labels, and what they fork meanwhile gets none. One of
+    /// them that executes a watched program later enters anew. Gives how many labels were taken away. Follow with
+    /// [`Self::close_segment`] once its records have been read.
+    ///
+    /// # Errors
+    /// When the map refuses.
+    pub fn drop_segment(&mut self, segment: SegmentId) -> Result<usize, SensorError> {
+        // First the mark, then the labels: a child that is born before the mark has a label that a look finds.
+        self.change_segment(segment, "drop a segment", |flags| flags | SEGMENT_DROPPED)?;
+        let mut dropped = 0;
+        for _ in 0..DROP_LOOKS_MAX {
+            let mut found = 0;
+            for (process, _) in self.labels().into_iter().filter(|(_, entry)| entry.segment == segment.0) {
+                // Looked at again, since it may have entered another segment meanwhile.
+                if self.label_of(process).is_some_and(|entry| entry.segment == segment.0) {
+                    self.unlabel(process);
+                    found += 1;
+                }
+            }
+            if found == 0 {
+                break;
+            }
+            dropped += found;
+        }
+        Ok(dropped)
+    }
+
+    /// Changes a segment's flags. `false` when there is no such segment. The kernel's tokens may be set back by the
+    /// few that were taken meanwhile.
+    fn change_segment(
+        &mut self,
+        segment: SegmentId,
+        what: &'static str,
+        change: impl Fn(u32) -> u32,
+    ) -> Result<bool, SensorError> {
+        let Ok(state) = self.segments.get(&segment.0, 0) else { return Ok(false) };
+        let state = SegmentState { flags: change(state.flags), ..state };
+        // Only a segment that is there: 2 is BPF_EXIST.
+        match self.segments.insert(segment.0, state, 2) {
+            Ok(()) => Ok(true),
+            Err(_) if self.segments.get(&segment.0, 0).is_err() => Ok(false),
+            Err(error) => Err(failed(what)(error)),
+        }
+    }
+
+    /// The kernel's state of a segment, while it is known there.
+    #[must_use]
+    pub fn segment(&self, segment: SegmentId) -> Option<SegmentState> {
+        self.segments.get(&segment.0, 0).ok()
+    }
+
+    /// Lets programs of this file name open segments, as `flags` (`WATCH_ENTER` …) say. A name that is watched already
+    /// gets the new flags.
+    ///
+    /// # Errors
+    /// When the map refuses, e.g. because it is full.
+    pub fn watch_program(&mut self, name: &[u8], flags: u32) -> Result<(), SensorError> {
+        let key = ProgramName::new(name);
+        self.programs.insert(key, flags, 0).map_err(failed("watch a program"))?;
+        self.watched_programs.insert(key);
+        self.count_watched()
+    }
+
+    /// Takes [`Self::watch_program`] back.
+    ///
+    /// # Errors
+    /// When the map refuses.
+    pub fn forget_program(&mut self, name: &[u8]) -> Result<(), SensorError> {
+        let key = ProgramName::new(name);
+        // Already gone is what was wanted.
+        let _ = self.programs.remove(&key);
+        self.watched_programs.remove(&key);
+        self.count_watched()
+    }
+
+    /// The same for an executable by its identity, whatever its name; of any generation.
+    ///
+    /// # Errors
+    /// When the map refuses, e.g. because it is full.
+    pub fn watch_executable(&mut self, executable: FileIdentity, flags: u32) -> Result<(), SensorError> {
+        let key = FileIdentity { generation: 0, ..executable };
+        self.executables.insert(key, flags, 0).map_err(failed("watch an executable"))?;
+        self.watched_executables.insert(key);
+        self.count_watched()
+    }
+
+    /// Takes [`Self::watch_executable`] back.
+    ///
+    /// # Errors
+    /// When the map refuses.
+    pub fn forget_executable(&mut self, executable: FileIdentity) -> Result<(), SensorError> {
+        let key = FileIdentity { generation: 0, ..executable };
+        // Already gone is what was wanted.
+        let _ = self.executables.remove(&key);
+        self.watched_executables.remove(&key);
+        self.count_watched()
+    }
+
+    /// With none watched an exec outside every lineage looks nothing up.
+    fn count_watched(&mut self) -> Result<(), SensorError> {
+        let count = self.watched_programs.len() + self.watched_executables.len();
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        self.watched_count.set(0, count, 0).map_err(failed("watch programs"))
     }
 
     /// Forgets an ended segment.

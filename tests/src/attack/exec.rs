@@ -139,3 +139,16 @@ fn script_exec(context: &Context) -> Result<Vec<Act>> {
     check(unsafe { libc::chmod(c_string(&script).as_ptr(), 0o755) })?;
     acts_of(Command::new(&script).arg(context.object()))
 }
+
+/// Moves into a mount namespace of its own and becomes the program there. Gives the error that kept it from that.
+pub(crate) fn in_new_mount_namespace(command: &[String]) -> anyhow::Error {
+    use std::os::unix::process::CommandExt as _;
+    let Some((program, arguments)) = command.split_first() else {
+        return anyhow::anyhow!("no program is named");
+    };
+    // SAFETY: a plain call.
+    if let Err(error) = check(unsafe { libc::unshare(libc::CLONE_NEWNS) }) {
+        return error.into();
+    }
+    Command::new(program).args(arguments).exec().into()
+}

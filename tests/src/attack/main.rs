@@ -78,6 +78,12 @@ enum Command {
         /// The file.
         file: PathBuf,
     },
+    /// Becomes another program in a mount namespace of its own, as a container's first program comes about.
+    NewMountNamespace {
+        /// The program and its arguments.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        command: Vec<String>,
+    },
     /// Does nothing until its standard input ends.
     Idle {
         /// Ignored.
@@ -117,6 +123,9 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
         }
         (Some(Command::Idle { .. }), _) => {
             std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;
+        }
+        (Some(Command::NewMountNamespace { command }), _) => {
+            return Err(exec::in_new_mount_namespace(&command));
         }
         (_, Some(name)) => {
             let context = Context::new(&name, benign, &scratch)?;

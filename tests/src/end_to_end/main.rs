@@ -14,6 +14,7 @@ mod options;
 mod plan;
 mod report;
 mod robustness;
+mod segments;
 mod table;
 
 use std::{

@@ -10,7 +10,7 @@ use crate::{
     batch::{self, Performed},
     judge,
     monitor::{Said, Setup, ending},
-    options, report, robustness,
+    options, report, robustness, segments,
     table::{Outcome, Row, Tier},
 };
 
@@ -74,10 +74,12 @@ pub(crate) fn names(rows: &[Row]) -> impl Iterator<Item = String> {
         .chain(OUTPUTS.iter().map(|(name, _)| (*name).to_owned()))
 }
 
-/// The checks that run the monitor on commands of their own, by full name.
+/// The checks that run monitor or sensor on commands of their own, by full name.
 fn checks() -> impl Iterator<Item = (String, fn(&Setup) -> Result<()>)> {
     let robust = robustness::CHECKS.iter().map(|(name, check)| (format!("robustness: {name}"), *check));
-    robust.chain(options::CHECKS.iter().map(|(name, check)| (format!("option: {name}"), *check)))
+    robust
+        .chain(options::CHECKS.iter().map(|(name, check)| (format!("option: {name}"), *check)))
+        .chain(segments::CHECKS.iter().map(|(name, check)| (format!("segment: {name}"), *check)))
 }
 
 type OutputCheck = fn(&Said) -> Result<(), String>;
