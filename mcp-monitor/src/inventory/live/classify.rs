@@ -78,6 +78,8 @@ impl Scene<'_> {
 pub enum Class {
     /// An agent, which is a workload.
     Agent(Agent),
+    /// More of the agent that it was executed below: a helper, or the program behind its launcher.
+    SameAgent,
     /// A server that a configuration declares.
     Declared(Arc<DeclaredServer>),
     /// A server that no configuration declares.
@@ -131,7 +133,7 @@ impl Classifier {
         if let Some((agent, Role::Runs)) = agent {
             return match scene.below {
                 // Its own helpers, and itself once more.
-                Below::Agent(id) if id == agent.id => Class::Ordinary,
+                Below::Agent(id) if id == agent.id => Class::SameAgent,
                 _ if agent.only_client => Class::Ordinary,
                 _ => Class::Agent(agent.clone()),
             };

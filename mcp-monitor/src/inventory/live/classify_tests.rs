@@ -46,6 +46,7 @@ fn class(below: Below<'static>, pair: bool, executable: &str, words: &[&str]) ->
     };
     let program = CLASSIFIER.program(&execution);
     match CLASSIFIER.classify(&execution, &program, &scene(below, pair)) {
+        Class::SameAgent => "same agent".into(),
         Class::Agent(agent) => format!("agent {}", agent.id),
         Class::Declared(server) => format!("server {}", server.name),
         Class::Undeclared => format!("undeclared {}", Bytes::new(CLASSIFIER.name(&program)).escaped()),
@@ -87,7 +88,7 @@ fn what_an_agent_starts() {
         (false, "/usr/bin/bash", &["bash", "-c", "npx -y @s/files /data"], "ordinary"),
         (false, "/usr/bin/node", &["node", "/usr/bin/npx", "@modelcontextprotocol/inspector"], "ordinary"),
         (false, "/usr/bin/python3", &["python3", "test_mcp.py"], "ordinary"),
-        (false, claude, &["claude", "-p", "x"], "ordinary"),
+        (false, claude, &["claude", "-p", "x"], "same agent"),
         (true, claude, &["claude", "mcp", "serve"], "undeclared 2.1.328"),
         (
             false,

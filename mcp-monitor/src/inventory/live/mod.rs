@@ -12,12 +12,21 @@
 
 pub mod agents;
 pub mod classify;
+pub mod instance;
 pub mod marks;
 pub mod matching;
 pub mod options;
 pub mod package;
+pub mod procfs;
 pub mod program;
+pub mod registry;
+pub mod snapshot;
+pub mod suspects;
 pub mod tools;
+
+pub use classify::Classifier;
+pub use registry::{Host, Registry, Step};
+pub use snapshot::Snapshot;
 
 #[cfg(test)]
 mod testing;

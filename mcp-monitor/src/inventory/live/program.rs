@@ -164,7 +164,7 @@ impl Reader<'_> {
             return;
         };
         match tool.kind {
-            ToolKind::Wrapper => self.wrapper(tool, walk, depth),
+            ToolKind::Wrapper => self.wrapper(tool, walk, script, depth),
             ToolKind::Project => {
                 self.pass(tool);
                 self.program.runtime = tool.runtime;
@@ -192,11 +192,15 @@ impl Reader<'_> {
 
     /// A command that starts with its program's name.
     fn command(&mut self, words: &[Bytes], depth: usize) {
+        self.command_of_script(words, None, depth);
+    }
+
+    fn command_of_script(&mut self, words: &[Bytes], script: Option<&[u8]>, depth: usize) {
         let Some((first, rest)) = words.split_first() else { return };
         let is_path = first.as_slice().contains(&b'/');
         self.program.executable = if is_path { self.absolute(first.as_slice()) } else { first.clone() };
         let name = last_name(first.as_slice()).to_vec();
-        self.read(&name, None, rest, depth);
+        self.read(&name, script, rest, depth);
     }
 
     fn pass(&mut self, tool: &Tool) {
@@ -213,7 +217,7 @@ impl Reader<'_> {
             .or_else(|| Package::of_node_script(self.program.executable.as_slice()));
     }
 
-    fn wrapper(&mut self, tool: &Tool, mut walk: Walk<'_>, depth: usize) {
+    fn wrapper(&mut self, tool: &Tool, mut walk: Walk<'_>, script: Option<&[u8]>, depth: usize) {
         self.pass(tool);
         if let Some(directory) = directory(&walk) {
             self.working_directory = Cow::Owned(normalise(directory, &self.working_directory));
@@ -263,7 +267,8 @@ impl Reader<'_> {
             self.program.arguments = walk.rest.to_vec();
         } else {
             let rest = walk.rest;
-            self.command(rest, depth);
+            // `#!/usr/bin/env node`: the kernel gave the script to env, which hands it on.
+            self.command_of_script(rest, script, depth);
         }
     }
 
