@@ -5,12 +5,14 @@
 //! ([`counts`]). One thread does all of it; when it is too slow the ring fills, and that is counted.
 
 mod counts;
+mod freeze;
 mod lineages;
 mod marks;
 mod pipeline;
 mod surroundings;
 
 use crate::{
+    control::{self, Publisher, Server, orders::Order},
     expectation::JudgeError,
     render::{Stream, StreamError, Summary},
     sensor::{self, SensorError},
@@ -45,6 +47,8 @@ pub struct Settings {
     pub declared: Declared,
     /// Where lineages start.
     pub roots: Roots,
+    /// What is served beside the stream; `None` for nothing.
+    pub control: Option<control::server::Settings>,
 }
 
 /// Expectations of the command line, as given.
@@ -138,11 +142,22 @@ pub async fn run(
     let mut judge = pipeline::judge(&settings)?;
     marks::first_scan(&mut judge);
     surroundings::Surroundings::first(&mut judge);
+    let origin = stream.origin().clone();
+    let mut server = settings
+        .control
+        .clone()
+        .map(|control| Server::start(control, origin))
+        .transpose()
+        .map_err(|error| DaemonError::Other(Box::new(error)))?;
+    let publisher = server.as_ref().map_or_else(Publisher::silent, |server| server.publisher.clone());
     let sensor = sensor::start(&options)?;
     stream.origin_mut().tier = sensor.tier;
+    publisher.origin(stream.origin());
     let readiness = sensor.ring.readiness()?;
-    let mut pipeline = Pipeline::new(sensor, judge, stream)?;
+    let mut pipeline = Pipeline::new(sensor, judge, stream, publisher.clone())?;
     pipeline.watch_roots(&settings.roots)?;
+    pipeline.publish_living();
+    publisher.ready();
     ready();
 
     let mut look = steady(LOOK_EVERY);
@@ -157,6 +172,7 @@ pub async fn run(
             _ = tick.tick() => pipeline.tick(end.is_some()),
             _ = relief.tick() => pipeline.flush_relief(false),
             _ = scan.tick() => pipeline.rescan(),
+            order = next_order(&mut server) => pipeline.order(order),
             changed = phase.changed() => match changed {
                 Err(_) => break None,
                 Ok(()) => match phase.borrow_and_update().clone() {
@@ -170,6 +186,7 @@ pub async fn run(
             },
         }
         pipeline.drain();
+        publisher.turn();
         if let Some(error) = pipeline.stream_error() {
             break Some(error);
         }
@@ -179,6 +196,14 @@ pub async fn run(
     };
     let (summary, late_error) = pipeline.finish(end.unwrap_or_else(|| "ended".to_owned()));
     Ok(Report { summary, stream_error: stream_error.or(late_error) })
+}
+
+/// What an operator wants; never, when nobody is served.
+async fn next_order(server: &mut Option<Server>) -> Order {
+    match server {
+        Some(server) => server.orders.next().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// A clock that skips what it missed: late is late.

@@ -203,6 +203,7 @@ impl MonitorOptions {
                 secrets: self.secret.clone(),
             },
             roots,
+            control: None,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What a person calls. One file per command; standard output is data, standard error is talk.
 
 mod arguments;
+mod coverage;
 mod doctor;
 mod drawn;
 mod events;
@@ -9,11 +10,16 @@ mod explain;
 mod findings;
 pub mod identity;
 pub mod lock;
+mod pause;
 pub mod query;
 mod run;
+mod serve;
 mod signals;
 pub mod spawn;
+mod state;
+mod status;
 mod watch;
+mod workloads;
 
 use crate::{
     daemon::Report,
@@ -61,6 +67,12 @@ enum Command {
     /// Watch processes and cgroups that already run, until Ctrl-C.
     #[command(after_long_help = exit_code::TABLE)]
     Run(run::Run),
+    /// Say how the monitor is.
+    #[command(after_long_help = exit_code::TABLE)]
+    Status(status::StatusCommand),
+    /// List MCP servers and agents that were seen.
+    #[command(after_long_help = exit_code::TABLE)]
+    Workloads(workloads::WorkloadsCommand),
     /// Show what processes did.
     #[command(after_long_help = exit_code::TABLE)]
     Events(Box<events::Events>),
@@ -73,6 +85,12 @@ enum Command {
     Timeline(Box<drawn::Drawn>),
     /// Explain a finding, an event or a rule in full.
     Explain(explain::Explain),
+    /// List what could not be seen, by workload.
+    Coverage(coverage::CoverageCommand),
+    /// Freeze all processes of a workload. Only root; recorded with who and why.
+    Pause(pause::Pause),
+    /// Let a frozen workload go on. Only root; recorded with who and why.
+    Resume(pause::Pause),
     /// Say what this host offers, what is not seen, and how to repair it.
     Doctor(doctor::Doctor),
     /// Print the version.
@@ -92,6 +110,11 @@ pub fn main() -> Exit {
         Command::Tree(drawn) => drawn.tree(),
         Command::Timeline(drawn) => drawn.timeline(),
         Command::Explain(explain) => explain.run(),
+        Command::Status(status) => status.run(),
+        Command::Workloads(workloads) => workloads.run(),
+        Command::Coverage(coverage) => coverage.run(),
+        Command::Pause(pause) => pause.run("pause"),
+        Command::Resume(pause) => pause.run("resume"),
         Command::Doctor(doctor) => doctor.run(),
         Command::Version => version(),
     };

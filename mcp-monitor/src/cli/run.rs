@@ -6,9 +6,10 @@ use super::{
     finish,
     lock::Lock,
     preconditions,
+    serve::ServeOptions,
     signals::{Signals, Wish},
 };
-use crate::daemon::{self, Phase, Roots};
+use crate::daemon::{self, Phase, Roots, Settings};
 use clap::Args;
 use std::path::PathBuf;
 use tokio::sync::watch;
@@ -20,6 +21,8 @@ pub(super) struct Run {
     monitor: MonitorOptions,
     #[command(flatten)]
     stream: StreamOptions,
+    #[command(flatten)]
+    serve: ServeOptions,
     /// Watch this process and its descendants, those that run already included. May be given several times.
     #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
     pid: Vec<u32>,
@@ -34,6 +37,13 @@ impl Run {
         if let Some(exit) = preconditions("run") {
             return Ok(exit);
         }
+        let served = match self.serve.settings() {
+            Ok(served) => served,
+            Err(error) => {
+                super::say(&error);
+                return Ok(Exit::Usage);
+            }
+        };
         let _lock = match Lock::take() {
             Ok(lock) => lock,
             Err(error) => {
@@ -46,7 +56,7 @@ impl Run {
             super::say(&"nothing to watch was named: give --pid or --cgroup. Ctrl-C ends");
         }
         let roots = Roots { pids: self.pid.clone(), cgroups: self.cgroup.clone(), ..Roots::default() };
-        let settings = self.monitor.settings(roots);
+        let settings = Settings { control: Some(served), ..self.monitor.settings(roots) };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let result = runtime.block_on(async {
             let mut signals = Signals::new()?;

@@ -7,11 +7,12 @@ use super::{
     identity::run_as,
     lock::Lock,
     preconditions,
+    serve::ServeOptions,
     signals::{Signals, Wish, is_foreground},
     spawn::{Ended, Handle, SpawnError, hold},
 };
 use crate::{
-    daemon::{self, Phase, Roots},
+    daemon::{self, Phase, Roots, Settings},
     event::WorkloadKind,
 };
 use clap::Args;
@@ -26,6 +27,8 @@ pub(super) struct Watch {
     monitor: MonitorOptions,
     #[command(flatten)]
     stream: StreamOptions,
+    #[command(flatten)]
+    serve: ServeOptions,
     /// Run COMMAND as root. Otherwise it runs as the user who called sudo.
     #[arg(long)]
     as_root: bool,
@@ -61,6 +64,13 @@ impl Watch {
         if let Some(exit) = preconditions("watch") {
             return Ok(exit);
         }
+        let served = match self.serve.settings() {
+            Ok(served) => served,
+            Err(error) => {
+                super::say(&error);
+                return Ok(Exit::Usage);
+            }
+        };
         let run_as = match run_as(self.as_root) {
             Ok(run_as) => run_as,
             Err(error) => {
@@ -91,7 +101,7 @@ impl Watch {
             homes,
             ..Roots::default()
         };
-        let settings = self.monitor.settings(roots);
+        let settings = Settings { control: Some(served), ..self.monitor.settings(roots) };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (report, ended) = runtime.block_on(async {
             let signals = Signals::new()?;

@@ -263,6 +263,37 @@ fn within(address: IpAddr, network: IpAddr, prefix: u8) -> bool {
 }
 
 impl Matcher {
+    /// True when nothing is left out.
+    #[must_use]
+    pub fn wants_all(&self) -> bool {
+        let Self {
+            since,
+            until,
+            workloads,
+            kinds,
+            verdicts,
+            rules,
+            severity,
+            pids,
+            trees,
+            containers,
+            pods,
+            users,
+            paths,
+            destinations,
+        } = self;
+        let words = [workloads, kinds, rules, containers, pods, users];
+        since.is_none()
+            && until.is_none()
+            && words.iter().all(|values| values.is_empty())
+            && verdicts.is_empty()
+            && severity.is_none()
+            && pids.is_empty()
+            && trees.is_empty()
+            && paths.is_none()
+            && destinations.is_empty()
+    }
+
     /// True when `event` is asked for.
     #[must_use]
     pub fn event(&self, event: &read::Event) -> bool {
@@ -359,6 +390,12 @@ impl Matcher {
 pub fn is_workload(workload: &read::Workload, wanted: &str) -> bool {
     let begins = |id: &Text| wanted.len() >= 4 && id.as_bytes().starts_with(wanted.as_bytes());
     workload.name == *wanted || workload.id == *wanted || begins(&workload.id) || begins(&workload.instance)
+}
+
+/// The same of texts.
+#[must_use]
+pub fn is_workload_named(wanted: &str, name: &str, instance: &str) -> bool {
+    name == wanted || (wanted.len() >= 4 && instance.starts_with(wanted))
 }
 
 fn one_of<Value>(values: &[Value], matches: impl FnMut(&Value) -> bool) -> bool {

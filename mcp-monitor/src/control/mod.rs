@@ -3,9 +3,17 @@
 pub mod api;
 pub mod client;
 pub mod filter;
+mod hub;
+mod metrics;
 pub mod moment;
+pub mod orders;
+pub mod peer;
+pub mod publish;
+mod routes;
 pub mod server;
 pub mod source;
 
 pub use filter::{Filter, FilterError, Matcher};
+pub use publish::Publisher;
+pub use server::Server;
 pub use source::Source;

@@ -233,7 +233,7 @@ pub struct Gathered {
 }
 
 impl Gathered {
-    fn take(&mut self, line: Line, matcher: &Matcher) {
+    pub(super) fn take(&mut self, line: Line, matcher: &Matcher) {
         match line {
             Line::Event(event) if matcher.event(&event) => {
                 if self.events.len() == EVENTS_MAX {

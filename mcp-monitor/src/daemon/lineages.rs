@@ -188,7 +188,7 @@ fn processes() -> HashMap<ProcessId, Seen> {
 }
 
 /// True when there is no such process, when it is another one, or when it is a zombie whose threads have ended, too.
-fn is_gone(pid: ProcessId, start_boottime_ns: u64) -> bool {
+pub(super) fn is_gone(pid: ProcessId, start_boottime_ns: u64) -> bool {
     let Ok(number) = i32::try_from(pid.0) else { return true };
     let Ok(process) = procfs::process::Process::new(number) else { return true };
     let Ok(stat) = process.stat() else { return true };

@@ -8,11 +8,16 @@ use mcp_monitor_common::mechanism::blind_spots;
 use super::{
     DaemonError, Roots, Settings,
     counts::{Losses, Repeats},
+    freeze,
     lineages::Lineages,
     marks::Marks,
     surroundings::Surroundings,
 };
 use crate::{
+    control::{
+        Publisher,
+        orders::{Order, OrderKind},
+    },
     event::{Bytes, CoverageNote, Event, SegmentId, Workload, WorkloadKind},
     expectation::{Context, Egress, Judge, JudgeConfig, Monitor},
     finding::ledger::{Ledger, Noted},
@@ -81,6 +86,7 @@ struct Stages<'stream> {
     ledger: Ledger,
     tally: summary::Tally,
     stream: &'stream mut Stream,
+    publisher: Publisher,
     repeats: Repeats,
     workloads: Vec<(SegmentId, Arc<Workload>)>,
     undecoded: u64,
@@ -92,6 +98,7 @@ impl<'stream> Pipeline<'stream> {
         sensor: Sensor,
         judge: Judge,
         stream: &'stream mut Stream,
+        publisher: Publisher,
     ) -> Result<Self, DaemonError> {
         let ledger = Ledger::new(judge.severities(), judge.techniques())
             .map_err(|error| DaemonError::Judge(error.into()))?;
@@ -101,6 +108,7 @@ impl<'stream> Pipeline<'stream> {
             ledger,
             tally: summary::Tally::new(Clock::now()),
             stream,
+            publisher,
             repeats: Repeats::default(),
             workloads: Vec::new(),
             undecoded: 0,
@@ -184,6 +192,7 @@ impl<'stream> Pipeline<'stream> {
                 count: 1,
             };
             self.stages.tally.note(&workload.name, &note);
+            self.stages.publisher.blind(&workload, note.cause, note.what);
         }
     }
 
@@ -210,6 +219,9 @@ impl<'stream> Pipeline<'stream> {
         self.ticks += 1;
         let look = ending || self.ticks.is_multiple_of(TICKS_PER_SWEEP);
         let missed = if look { Lineages::sweep(&mut self.sensor.orders) } else { 0 };
+        if look {
+            self.publish_living();
+        }
         if missed > 0 {
             self.lose("missed-exit", None, "ends of processes that the kernel did not report", missed);
         }
@@ -237,6 +249,46 @@ impl<'stream> Pipeline<'stream> {
                 self.stages.event(event);
             }
         }
+    }
+
+    /// Carries out what an operator wants and answers. What was done is told as an event of the workload.
+    pub(super) fn order(&mut self, order: Order) {
+        let Self { sensor, stages, .. } = self;
+        let attributor = &mut stages.attributor;
+        let mut concerned = None;
+        let result = freeze::apply(&sensor.orders, order.kind, |segment| {
+            let workload = attributor.workload(SegmentId(segment));
+            let belongs = workload.as_ref().is_some_and(|workload| workload.instance == order.instance);
+            if belongs {
+                concerned = workload;
+            }
+            belongs
+        });
+        if let Some(workload) = concerned {
+            let (cause, done) = match order.kind {
+                OrderKind::Pause => ("paused", "stopped"),
+                OrderKind::Resume => ("resumed", "continued"),
+            };
+            let outcome = match &result {
+                Ok(count) => format!("{count} processes {done}"),
+                Err(why) => format!("failed: {why}"),
+            };
+            let what = format!("{outcome} by uid {}: {}", order.peer.uid, order.reason);
+            let event =
+                stages.attributor.note(workload, CoverageNote { cause, what, count: 1 }, Clock::now());
+            stages.event(event);
+        }
+        // Who asked may have gone.
+        let _ = order.answer.send(result);
+    }
+
+    /// Tells the control socket which processes live.
+    pub(super) fn publish_living(&mut self) {
+        let attributor = &mut self.stages.attributor;
+        let living = self.sensor.orders.labels().into_iter().filter_map(|(pid, entry)| {
+            attributor.workload(SegmentId(entry.segment)).map(|workload| (workload.instance.clone(), pid))
+        });
+        self.stages.publisher.living(living);
     }
 
     /// Looks for secrets again.
@@ -381,15 +433,23 @@ impl Stages<'_> {
         let written = self.stream.event(&event);
         let told = match self.ledger.note(&event) {
             Noted::Nothing => Ok(()),
-            Noted::New(finding) => self.stream.finding(finding, false),
-            Noted::Repeated(finding) => self.stream.finding(finding, true),
+            Noted::New(finding) => {
+                self.publisher.finding(finding);
+                self.stream.finding(finding, false)
+            }
+            Noted::Repeated(finding) => {
+                self.publisher.finding(finding);
+                self.stream.finding(finding, true)
+            }
         };
+        self.publisher.event(event);
         if self.error.is_none() {
             self.error = written.err().or(told.err());
         }
     }
 
-    fn blind(&mut self, workload: &Workload, what: String) {
+    fn blind(&mut self, workload: &Arc<Workload>, what: String) {
+        self.publisher.blind(workload, "weaker-mechanism", what.clone());
         self.tally.note(&workload.name, &CoverageNote { cause: "weaker-mechanism", what, count: 1 });
     }
 

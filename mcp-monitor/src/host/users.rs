@@ -84,6 +84,20 @@ impl Users {
     }
 }
 
+/// The id of a group, from the host's group file alone.
+#[must_use]
+pub fn group(name: &str) -> Option<u32> {
+    group_in(&read::bounded(std::path::Path::new("/etc/group"), FILE_MAX_BYTES)?, name)
+}
+
+fn group_in(bytes: &[u8], name: &str) -> Option<u32> {
+    String::from_utf8_lossy(bytes).lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let (of, _, gid) = (fields.next()?, fields.next()?, fields.next()?);
+        if of == name { gid.parse().ok() } else { None }
+    })
+}
+
 /// Lines that are not of the form are skipped; of several names of one uid the first counts, as in the C library.
 fn parse(bytes: &[u8]) -> HashMap<u32, User> {
     let mut users = HashMap::new();
@@ -121,6 +135,14 @@ mod tests {
             ("me", PathBuf::from("/home/me"))
         );
         assert_eq!(users.len(), 3);
+    }
+
+    #[test]
+    fn a_group_is_found_by_its_whole_name() {
+        let file = b"mcp-monitor-x:x:5:\n#mcp-monitor:x:6:\nmcp-monitor:x:990:ann,bob\nmcp-monitor:x:7:\n";
+        assert_eq!(group_in(file, "mcp-monitor"), Some(990));
+        assert_eq!(group_in(file, "mcp"), None);
+        assert_eq!(group_in(b"mcp-monitor:x\n", "mcp-monitor"), None);
     }
 
     #[test]

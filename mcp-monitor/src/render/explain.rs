@@ -15,6 +15,7 @@ use crate::{
 use anstyle::Style;
 use serde::Serialize;
 use std::fmt::Write as _;
+use utoipa::ToSchema;
 
 /// Steps of the same lineage that are shown before the one that is explained.
 const STEPS_BEFORE: usize = 12;
@@ -22,7 +23,7 @@ const STEPS_BEFORE: usize = 12;
 const NAME_COLUMNS: usize = 14;
 
 /// See the module.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Explanation {
     /// `mcp-monitor/explanation/v1`.
     pub schema: &'static str,
@@ -53,7 +54,7 @@ pub struct Explanation {
 }
 
 /// One fact.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Fact {
     /// Its name.
     pub name: &'static str,

@@ -18,10 +18,16 @@ pub(crate) mod sample;
 pub(crate) mod story;
 pub mod stream;
 pub mod summary;
-mod text;
+pub(crate) mod text;
 pub mod timeline;
 pub mod tree;
 
 pub use origin::Origin;
 pub use stream::{Format, Stream, StreamError};
 pub use summary::{Loss, Summary, Tally};
+
+/// Path, address or name of an action's object, in full and escaped.
+#[must_use]
+pub fn object_of(action: &crate::event::Action) -> String {
+    object::of_action(action)
+}

@@ -11,6 +11,7 @@ use anstyle::Style;
 use jiff::Timestamp;
 use serde::Serialize;
 use std::{collections::HashMap, fmt::Write as _};
+use utoipa::ToSchema;
 
 /// Steps that a timeline has at most; more are counted.
 pub const STEPS_MAX: usize = 10_000;
@@ -18,7 +19,7 @@ pub const STEPS_MAX: usize = 10_000;
 const WHO_COLUMNS: usize = 22;
 
 /// What happened, one after the other.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, ToSchema)]
 pub struct Timeline {
     /// `mcp-monitor/timeline/v1`.
     pub schema: &'static str,
@@ -33,7 +34,7 @@ pub struct Timeline {
 }
 
 /// One thing, or several alike.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Step {
     /// When the first of it happened.
     pub time: String,

@@ -16,6 +16,7 @@ use indexmap::{IndexMap, IndexSet};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::fmt::Write as _;
+use utoipa::ToSchema;
 
 /// Processes that one tree shows; more are counted.
 pub const PROCESSES_MAX: usize = 4096;
@@ -32,7 +33,7 @@ struct Key {
 }
 
 /// Trees of several instances.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, ToSchema)]
 pub struct Forest {
     /// `mcp-monitor/tree/v1`.
     pub schema: &'static str,
@@ -41,7 +42,7 @@ pub struct Forest {
 }
 
 /// One instance.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Instance {
     /// Name of the workload.
     pub workload: String,
@@ -60,7 +61,7 @@ pub struct Instance {
 }
 
 /// One process.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Node {
     /// Process id.
     pub pid: u32,
@@ -82,11 +83,12 @@ pub struct Node {
     /// Rules that it broke, with the severity of the finding.
     pub rules: Vec<BrokenRule>,
     /// Its children.
+    #[schema(no_recursion)]
     pub children: Vec<Node>,
 }
 
 /// Events by verdict.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Counts {
     /// Allowed.
     pub expected: u64,
@@ -129,7 +131,7 @@ impl Counts {
 }
 
 /// A rule that a process broke.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct BrokenRule {
     /// Its id.
     pub rule: String,

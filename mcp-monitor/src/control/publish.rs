@@ -1,0 +1,108 @@
+//! The pipeline's end: what happens is handed to the control thread and forgotten.
+//!
+//! Nothing here blocks or waits: a full queue drops and counts. The stream of `run` and the store have their own ways.
+
+use crate::{
+    event::{Event, Finding, ProcessId, Workload},
+    render::Origin,
+};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+use tokio::sync::mpsc;
+
+/// Messages that wait for the control thread.
+pub const QUEUE_MAX: usize = 16 * 1024;
+
+/// What the control thread is told.
+#[derive(Debug)]
+pub(super) enum Message {
+    Event(Box<Event>),
+    Finding(Box<Finding>),
+    /// Something that cannot be seen of a workload: cause, what, count.
+    Blind(Arc<Workload>, &'static str, String),
+    /// Living processes by instance.
+    Living(HashMap<String, HashSet<u32>>),
+    Origin(Box<Origin>),
+}
+
+/// Counters that both sides look at.
+#[derive(Debug, Default)]
+pub(super) struct Pulse {
+    pub(super) dropped: AtomicU64,
+    /// Messages that wait.
+    pub(super) waiting: AtomicU64,
+    /// Changes with each turn of the pipeline.
+    pub(super) turns: AtomicU64,
+    pub(super) ready: AtomicBool,
+    pub(super) stopped: AtomicBool,
+}
+
+/// The pipeline's end of the control socket.
+#[derive(Clone, Debug)]
+pub struct Publisher {
+    queue: mpsc::Sender<Message>,
+    pulse: Arc<Pulse>,
+}
+
+impl Publisher {
+    pub(super) fn new(pulse: Arc<Pulse>) -> (Self, mpsc::Receiver<Message>) {
+        let (queue, messages) = mpsc::channel(QUEUE_MAX);
+        (Self { queue, pulse }, messages)
+    }
+
+    /// A publisher that nobody listens to.
+    #[must_use]
+    pub fn silent() -> Self {
+        Self::new(Arc::default()).0
+    }
+
+    /// One event, judged.
+    pub fn event(&self, event: Event) {
+        self.send(Message::Event(Box::new(event)));
+    }
+
+    /// One finding, new or repeated.
+    pub fn finding(&self, finding: &Finding) {
+        self.send(Message::Finding(Box::new(finding.clone())));
+    }
+
+    /// Something that cannot be seen of `workload`.
+    pub fn blind(&self, workload: &Arc<Workload>, cause: &'static str, what: String) {
+        self.send(Message::Blind(Arc::clone(workload), cause, what));
+    }
+
+    /// The clocks and the tier, at the start and when they change.
+    pub fn origin(&self, origin: &Origin) {
+        self.send(Message::Origin(Box::new(origin.clone())));
+    }
+
+    /// The processes that live, each with its instance.
+    pub fn living(&self, processes: impl Iterator<Item = (String, ProcessId)>) {
+        let mut living: HashMap<String, HashSet<u32>> = HashMap::new();
+        for (instance, pid) in processes {
+            living.entry(instance).or_default().insert(pid.0);
+        }
+        self.send(Message::Living(living));
+    }
+
+    /// Everything is attached.
+    pub fn ready(&self) {
+        self.pulse.ready.store(true, Ordering::Relaxed);
+    }
+
+    /// The pipeline has turned once more.
+    pub fn turn(&self) {
+        self.pulse.turns.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn send(&self, message: Message) {
+        if self.queue.try_send(message).is_err() {
+            self.pulse.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
