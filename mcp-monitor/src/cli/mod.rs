@@ -9,6 +9,7 @@ pub mod exit_code;
 mod explain;
 mod findings;
 pub mod identity;
+mod inventory;
 pub mod lock;
 mod pause;
 pub mod query;
@@ -44,6 +45,7 @@ Examples:
   sudo mcp-monitor watch -- npx -y @modelcontextprotocol/server-filesystem ~/project
   sudo mcp-monitor watch -o json --allow-egress api.github.com:443 -- ./server > events.jsonl
   sudo mcp-monitor run --pid 4711
+  sudo mcp-monitor inventory
   sudo mcp-monitor doctor";
 
 /// Shows what MCP servers and agent runners really do to this host: every file, program and connection of a
@@ -93,6 +95,8 @@ enum Command {
     Resume(pause::Pause),
     /// Say what this host offers, what is not seen, and how to repair it.
     Doctor(doctor::Doctor),
+    /// List the MCP servers that the configurations of clients declare. Needs no running monitor.
+    Inventory(inventory::Inventory),
     /// Print the version.
     Version,
 }
@@ -116,6 +120,7 @@ pub fn main() -> Exit {
         Command::Pause(pause) => pause.run("pause"),
         Command::Resume(pause) => pause.run("resume"),
         Command::Doctor(doctor) => doctor.run(),
+        Command::Inventory(inventory) => inventory.run(),
         Command::Version => version(),
     };
     result.unwrap_or_else(|error| {

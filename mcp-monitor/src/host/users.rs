@@ -98,6 +98,15 @@ fn group_in(bytes: &[u8], name: &str) -> Option<u32> {
     })
 }
 
+/// The homes that the text of a passwd file names, e.g. that of a container.
+#[must_use]
+pub fn homes(passwd: &[u8]) -> Vec<PathBuf> {
+    let mut homes: Vec<PathBuf> = parse(passwd).into_values().map(|user| user.home).collect();
+    homes.sort();
+    homes.dedup();
+    homes
+}
+
 /// Lines that are not of the form are skipped; of several names of one uid the first counts, as in the C library.
 fn parse(bytes: &[u8]) -> HashMap<u32, User> {
     let mut users = HashMap::new();

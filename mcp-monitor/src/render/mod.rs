@@ -5,6 +5,7 @@
 
 pub mod explain;
 pub mod human;
+pub mod inventory;
 pub mod json;
 mod object;
 pub mod origin;

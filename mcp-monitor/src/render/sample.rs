@@ -304,3 +304,63 @@ pub(crate) fn summary() -> Summary {
     ];
     tally.finish(BootNs(52_300_000_000), findings(), losses, "command ended with status 0".into())
 }
+
+/// Declared servers of every transport and approval.
+pub(crate) fn declared_servers() -> Vec<crate::inventory::declared::DeclaredServer> {
+    use crate::inventory::declared::{
+        Approval, ApprovalState, ArgumentPattern, ClientId, DeclaredId, DeclaredServer, Place, Scope,
+        Transport, Variable,
+    };
+    let stdio = |words: &[&str]| {
+        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        let mut all = ArgumentPattern::list(&words, &[Variable::DollarBrace], |_| None).into_iter();
+        Transport::Stdio { command: all.next().unwrap(), arguments: all.collect(), working_directory: None }
+    };
+    let server = |name: &str, scope: Scope, state, transport| {
+        let client = ClientId::from("claude-code");
+        let project = scope.folder().map(std::path::Path::to_owned);
+        DeclaredServer {
+            id: DeclaredId::new(&client, &scope, Some(1000), project.as_deref(), name),
+            client,
+            client_name: "Claude Code".into(),
+            scope,
+            name: name.into(),
+            transport,
+            environment_names: vec!["GITHUB_TOKEN".into()],
+            uid: Some(1000),
+            home: Some("/home/user".into()),
+            project,
+            approval: Approval { state, why: "added by the user".into() },
+            place: Place {
+                path: "/home/user/.claude.json".into(),
+                line: Some(12),
+                key: format!("mcpServers.{name}"),
+            },
+            overridden_by: None,
+            overridden_in: Vec::new(),
+            mount_namespace: None,
+        }
+    };
+    let github = ["npx", "-y", "@modelcontextprotocol/server-github", "--token", "ghp_secret", "${HOME}/x"];
+    let sentry = Transport::Remote {
+        host: Some("mcp.sentry.dev".into()),
+        port: Some(443),
+        url: "https://mcp.sentry.dev/mcp".into(),
+    };
+    let mut all = vec![
+        server("github", Scope::User, ApprovalState::Approved, stdio(&github)),
+        server("sentry", Scope::Local { project: "/p".into() }, ApprovalState::Unknown, sentry),
+        server(
+            "new",
+            Scope::Project { path: "/p".into() },
+            ApprovalState::NotApproved,
+            stdio(&["node", "x.js"]),
+        ),
+        server("tool", Scope::Plugin { name: "a/b".into() }, ApprovalState::Disabled, stdio(&["x"])),
+    ];
+    all[0].overridden_in = vec!["/p".into()];
+    all[2].overridden_by = Some(all[1].place.clone());
+    all[3].mount_namespace = Some(4_026_531_841);
+    all[3].uid = None;
+    all
+}

@@ -7,6 +7,7 @@ use std::{
     sync::Arc,
 };
 
+use serde::Deserialize;
 use uuid::Uuid;
 
 use super::pattern::ArgumentPattern;
@@ -172,7 +173,8 @@ pub enum Transport {
 }
 
 /// Whether the client may start the server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum ApprovalState {
     /// It will.
     Approved,
@@ -244,8 +246,10 @@ pub struct DeclaredServer {
     pub approval: Approval,
     /// Where it stands.
     pub place: Place,
-    /// The declaration of the same name that the client takes instead.
+    /// The declaration of the same name that the client takes instead, everywhere where this one would count.
     pub overridden_by: Option<Place>,
+    /// Projects in which the client takes another declaration of the same name instead.
+    pub overridden_in: Vec<PathBuf>,
     /// The mount namespace in which the paths above hold; `None` for the host's own.
     pub mount_namespace: Option<u64>,
 }
@@ -262,7 +266,7 @@ pub struct Warning {
     /// What is wrong.
     pub what: String,
     /// What to do.
-    pub advice: &'static str,
+    pub advice: Cow<'static, str>,
 }
 
 /// All that the configurations say.

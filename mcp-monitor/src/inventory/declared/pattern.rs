@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use serde::Deserialize;
+
 use crate::{
     event::{Bytes, escape},
     sensor::mask::{self, MASKED},
@@ -17,7 +19,8 @@ const COMPARED_MAX_BYTES: usize = 2048;
 const NAME_MAX_BYTES: usize = 256;
 
 /// How a client writes variables.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Variable {
     /// `${NAME}`, `${NAME:-default}`, `${env:NAME}`, `${input:id}`.
     DollarBrace,

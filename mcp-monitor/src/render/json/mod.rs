@@ -5,6 +5,7 @@
 //! backslash) and [`crate::event::unescape`] reads it back. Numbers are whole and may exceed 2^53.
 //! Within a schema version fields may be added, never renamed or removed.
 
+mod declared;
 mod lines;
 mod object;
 #[cfg(test)]
@@ -13,8 +14,10 @@ mod value;
 
 use crate::{
     event::{Event, Finding},
+    inventory::declared::DeclaredServer,
     render::{Origin, Summary},
 };
+use declared::DeclaredServerLine;
 use lines::{EventLine, FindingLine, SummaryLine};
 
 /// Schema of [`event`] lines.
@@ -23,6 +26,8 @@ pub const EVENT_SCHEMA: &str = "mcp-monitor/event/v1";
 pub const FINDING_SCHEMA: &str = "mcp-monitor/finding/v1";
 /// Schema of [`summary`] lines.
 pub const SUMMARY_SCHEMA: &str = "mcp-monitor/summary/v1";
+/// Schema of [`declared_server`] lines.
+pub const DECLARED_SERVER_SCHEMA: &str = "mcp-monitor/declared-server/v1";
 
 /// Appends `event` as a line.
 pub fn event(line: &mut Vec<u8>, origin: &Origin, event: &Event) {
@@ -39,6 +44,11 @@ pub fn summary(line: &mut Vec<u8>, origin: &Origin, summary: &Summary) {
     append(line, &SummaryLine::new(origin, summary));
 }
 
+/// Appends `server` as a line; `user` is the name of its uid.
+pub fn declared_server(line: &mut Vec<u8>, server: &DeclaredServer, user: Option<&str>) {
+    append(line, &DeclaredServerLine::new(server, user));
+}
+
 fn append(line: &mut Vec<u8>, object: &impl serde::Serialize) {
     let start = line.len();
     // Writing into memory does not fail, and no type here refuses to be serialised; should one ever, half an
@@ -52,11 +62,12 @@ fn append(line: &mut Vec<u8>, object: &impl serde::Serialize) {
 
 /// The JSON Schema of each kind of line, by the name of its file under `schema/`.
 #[must_use]
-pub fn schemas() -> [(&'static str, schemars::Schema); 3] {
+pub fn schemas() -> [(&'static str, schemars::Schema); 4] {
     let generate = || schemars::generate::SchemaSettings::draft2020_12().for_serialize().into_generator();
     [
         ("event.v1.json", generate().into_root_schema_for::<EventLine<'static>>()),
         ("finding.v1.json", generate().into_root_schema_for::<FindingLine<'static>>()),
         ("summary.v1.json", generate().into_root_schema_for::<SummaryLine<'static>>()),
+        ("declared-server.v1.json", generate().into_root_schema_for::<DeclaredServerLine<'static>>()),
     ]
 }

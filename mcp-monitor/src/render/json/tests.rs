@@ -74,6 +74,18 @@ fn lines_follow_the_schemas() {
 }
 
 #[test]
+fn declared_servers_follow_their_schema_and_their_names_survive() {
+    let validator = strict("declared-server.v1.json");
+    for mut server in sample::declared_servers() {
+        for name in sample::hostile_names() {
+            server.name = String::from_utf8_lossy(&name).into_owned();
+            let value = check(&validator, &line(|line| declared_server(line, &server, Some("u"))));
+            assert_eq!(unescape(value["name"].as_str().unwrap()), Some(server.name.clone().into_bytes()));
+        }
+    }
+}
+
+#[test]
 fn hostile_names_survive_and_forge_nothing() {
     let validator = strict("event.v1.json");
     for name in sample::hostile_names() {
