@@ -29,6 +29,7 @@ pub(super) fn declared(
         approval: Approval { state: ApprovalState::Approved, why: "test".into() },
         place: Place { path: "/home/u/.config".into(), line: None, key: format!("mcpServers.{name}") },
         overridden_by: None,
+        overridden_in: Vec::new(),
         mount_namespace: None,
         scope,
         client,
