@@ -52,10 +52,24 @@ pub enum Rule {
     LineageEscape,
     /// A program without a file, or in a hidden or temporary place.
     HiddenExec,
+    /// A command that hands out secrets.
+    SecretHelper,
+    /// Code that was decoded to be run.
+    EncodedExec,
+    /// A program that goes by the name of another.
+    Masquerade,
+    /// Somebody became root, or a program was made to.
+    PrivilegeChange,
     /// A program that nobody declared.
     UnexpectedExec,
     /// A directory of the system was changed.
     UnexpectedWrite,
+    /// A secret was read, and then somebody went to a place that is not expected.
+    Exfiltration,
+    /// Much was tried that was refused.
+    AccessProbing,
+    /// Much was removed that cannot be built again.
+    DestructiveBurst,
     /// A listener on all interfaces.
     ExposedListener,
     /// The monitor itself was reached for.
@@ -66,7 +80,7 @@ pub enum Rule {
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 19] = [
         Self::SecretRead,
         Self::UnknownEgress,
         Self::MetadataEgress,
@@ -74,12 +88,32 @@ impl Rule {
         Self::PersistenceWrite,
         Self::LineageEscape,
         Self::HiddenExec,
+        Self::SecretHelper,
+        Self::EncodedExec,
+        Self::Masquerade,
+        Self::PrivilegeChange,
         Self::UnexpectedExec,
         Self::UnexpectedWrite,
+        Self::Exfiltration,
+        Self::AccessProbing,
+        Self::DestructiveBurst,
         Self::ExposedListener,
         Self::MonitorTamper,
         Self::CoverageLoss,
     ];
+
+    /// Findings of this rule have a quota of their own: no flood of others keeps them from being told.
+    #[must_use]
+    pub const fn is_protected(self) -> bool {
+        matches!(
+            self,
+            Self::SecretRead
+                | Self::MetadataEgress
+                | Self::Exfiltration
+                | Self::MonitorTamper
+                | Self::CoverageLoss
+        )
+    }
 
     /// The stable id.
     #[must_use]
@@ -92,8 +126,15 @@ impl Rule {
             Self::PersistenceWrite => "persistence-write",
             Self::LineageEscape => "lineage-escape",
             Self::HiddenExec => "hidden-exec",
+            Self::SecretHelper => "secret-helper",
+            Self::EncodedExec => "encoded-exec",
+            Self::Masquerade => "masquerade",
+            Self::PrivilegeChange => "privilege-change",
             Self::UnexpectedExec => "unexpected-exec",
             Self::UnexpectedWrite => "unexpected-write",
+            Self::Exfiltration => "exfiltration",
+            Self::AccessProbing => "access-probing",
+            Self::DestructiveBurst => "destructive-burst",
             Self::ExposedListener => "exposed-listener",
             Self::MonitorTamper => "monitor-tamper",
             Self::CoverageLoss => "coverage-loss",

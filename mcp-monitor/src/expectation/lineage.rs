@@ -65,6 +65,14 @@ pub struct Image {
 /// A pipe: device and inode number.
 pub type PipeIdentity = (u32, u64);
 
+impl Image {
+    /// The processes that it descends from, nearest first.
+    #[must_use]
+    pub fn forebears(&self) -> Arc<[ProcessKey]> {
+        Arc::clone(&self.forebears)
+    }
+}
+
 /// The processes of all instances.
 #[derive(Debug, Default)]
 pub struct Lineage {

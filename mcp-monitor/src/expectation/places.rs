@@ -16,6 +16,8 @@ use crate::event::Severity;
 struct PlaceFile {
     persistence: Vec<PersistenceText>,
     system: Vec<SystemText>,
+    rebuildable: Vec<String>,
+    rebuilders: Vec<String>,
     monitor: Vec<String>,
     hidden_exec: HiddenText,
     process_files: Vec<String>,
@@ -134,6 +136,8 @@ pub struct Places {
     persistence_paths: PathGlobs,
     system: Vec<SystemPlace>,
     system_paths: PathGlobs,
+    rebuildable: PathGlobs,
+    rebuilders: Vec<ProgramIndex>,
     monitor: PathGlobs,
     temporary: PathGlobs,
     hidden: PathGlobs,
@@ -182,6 +186,8 @@ impl Places {
             persistence_paths,
             system: system.collect::<Result<_, DataError>>()?,
             system_paths,
+            rebuildable: numbered([&file.rebuildable])?,
+            rebuilders: programs.indices(&file.rebuilders, "places.yaml")?,
             monitor: numbered([&file.monitor])?,
             temporary: numbered([&temporary])?,
             hidden: numbered([&hidden])?,
@@ -229,6 +235,18 @@ impl Places {
     pub fn system(&self, path: &[u8], homes: &Homes) -> Option<&SystemPlace> {
         let index = *self.system_paths.matches(path, homes).first()?;
         self.system.get(index as usize).filter(|place| !place.except.is_match(path, homes))
+    }
+
+    /// What stands at `path` can be built or fetched again.
+    #[must_use]
+    pub fn is_rebuildable(&self, path: &[u8], homes: &Homes) -> bool {
+        self.rebuildable.is_match(path, homes)
+    }
+
+    /// One of `programs` removes files by its nature and can bring them back.
+    #[must_use]
+    pub fn rebuilds(&self, programs: &[ProgramIndex]) -> bool {
+        programs.iter().any(|program| self.rebuilders.contains(program))
     }
 
     /// The path is the monitor's own.

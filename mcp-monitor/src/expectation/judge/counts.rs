@@ -49,6 +49,16 @@ impl Judge {
                 self.scopes.refused(),
             ),
             count(
+                "judge-memory",
+                "instances of which was forgotten what they read and where they went",
+                self.memory.forgotten(),
+            ),
+            count(
+                "judge-left-files",
+                "files written by workloads that were forgotten: who runs one outside is not told",
+                self.left.forgotten(),
+            ),
+            count(
                 "judge-answers",
                 "DNS answers of servers that are no resolvers of the host: not believed",
                 self.distrusted_answers,

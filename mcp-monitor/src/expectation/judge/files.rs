@@ -25,6 +25,9 @@ impl Judge {
         if let Some(ruling) = self.judge_change(case, file, &path) {
             return ruling;
         }
+        if let Some(ruling) = Self::judge_mode(case, file) {
+            return ruling;
+        }
         if let Some(ruling) = self.judge_process_file(event, file, &path) {
             return ruling;
         }

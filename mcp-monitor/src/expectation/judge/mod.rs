@@ -6,14 +6,18 @@
 //! listeners, phases.
 
 mod allowed;
+mod bystander;
 mod case;
+mod commands;
 mod context;
 mod counts;
 mod egress;
 mod files;
 mod local;
+mod memory;
 mod monitor;
 mod process;
+mod sequence;
 #[cfg(test)]
 mod tests;
 mod writes;
@@ -28,8 +32,10 @@ pub use monitor::Monitor;
 
 use super::{
     catalogue::Catalogue,
+    commands::Commands,
     data::DataError,
     destinations::Destinations,
+    disguise::Disguises,
     glob::Homes,
     lineage::{Image, Lineage},
     names::Names,
@@ -131,11 +137,15 @@ pub struct Judge {
     names: Names,
     lineage: Lineage,
     destinations: Destinations,
+    commands: Commands,
+    disguises: Disguises,
     resolvers: Vec<IpAddr>,
     command_line: Allowed,
     monitor: Monitor,
     scopes: Scopes,
     listeners: Listeners,
+    memory: memory::Memory,
+    left: bystander::Left,
     distrusted_answers: u64,
 }
 
@@ -148,6 +158,7 @@ impl Judge {
         let programs = Programs::embedded()?;
         let catalogue = Catalogue::embedded(&programs)?;
         let places = Places::embedded(&programs)?;
+        let disguises = Disguises::embedded()?;
         let profiles = Profiles::embedded(&programs, &catalogue, &places)?;
         let declared = Declared {
             source: String::from("command-line"),
@@ -163,6 +174,8 @@ impl Judge {
             names: Names::new(&hosts),
             lineage: Lineage::default(),
             destinations: Destinations::embedded()?,
+            commands: Commands::embedded(disguises.multicall())?,
+            disguises,
             command_line,
             monitor,
             programs,
@@ -171,6 +184,8 @@ impl Judge {
             resolvers,
             scopes: Scopes::default(),
             listeners: Listeners::default(),
+            memory: memory::Memory::default(),
+            left: bystander::Left::default(),
             distrusted_answers: 0,
         })
     }
@@ -205,7 +220,9 @@ impl Judge {
             self.places.system_places().iter().filter_map(|place| {
                 place.severity.map(|severity| (format!("system:{}", place.id), severity))
             });
-        secrets.chain(escapes).chain(system).chain(self.destinations.severities()).collect()
+        let by_place = secrets.chain(escapes).chain(system);
+        let by_data = self.destinations.severities().chain(self.commands.severities());
+        by_place.chain(by_data).chain(sequence::severities()).collect()
     }
 
     /// Techniques that differ from a rule's own, by [`Decision::source`].
@@ -221,6 +238,7 @@ impl Judge {
         let scope = self.scopes.get(&event.workload.instance);
         let case = Case::new(event, image, scope);
         let (ruling, named) = self.rule(&case);
+        let ruling = self.in_sequence(&case, ruling, named.as_ref());
         let image = case.image;
         if let Some(named) = named {
             name(&mut event.action, &named);
@@ -279,6 +297,7 @@ impl Judge {
             self.names.forget(&ended);
             self.listeners.forget(&ended);
             self.scopes.forget(&ended);
+            self.memory.forget(&ended);
         }
     }
 

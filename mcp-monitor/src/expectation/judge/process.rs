@@ -14,8 +14,14 @@ impl Judge {
             return Ruling::broken(Rule::HiddenExec, Verdict::Forbidden, "default", what)
                 .tried(event.outcome);
         }
-        if let Some(ruling) = self.judge_undeclared(case, exec) {
-            return ruling;
+        let rulings =
+            [Self::judge_disguise, Self::judge_becoming_root, Self::judge_command, Self::judge_undeclared];
+        let mut recorded = None;
+        for ruling in rulings.iter().filter_map(|rule| rule(self, case, exec)) {
+            if ruling.rule.is_some() {
+                return ruling;
+            }
+            recorded.get_or_insert(ruling);
         }
         for (file, what) in [(Some(&exec.executable), "program"), (exec.script.as_ref(), "script")] {
             let Some(file) = file else { continue };
@@ -43,7 +49,7 @@ impl Judge {
             return Ruling::broken(Rule::HiddenExec, Verdict::Unexpected, "default", what)
                 .tried(event.outcome);
         }
-        Ruling::unjudged("no rule is broken")
+        recorded.unwrap_or_else(|| Ruling::unjudged("no rule is broken"))
     }
 
     /// Rules on a program that a declaration or the nature of what started it does not name.
