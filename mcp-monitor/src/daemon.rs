@@ -9,6 +9,7 @@ mod freeze;
 mod lineages;
 mod marks;
 mod pipeline;
+mod settings;
 mod surroundings;
 
 use crate::{

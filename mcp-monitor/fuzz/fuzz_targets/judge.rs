@@ -42,7 +42,10 @@ fn written(event: &Event, ledger: &mut Ledger) {
     json::event(&mut lines, &ORIGIN, event);
     match ledger.note(event) {
         Noted::Nothing => assert!(event.rule.is_none(), "a broken rule without a finding: {event:?}"),
-        Noted::New(finding) | Noted::Repeated(finding) => json::finding(&mut lines, &ORIGIN, finding),
+        Noted::New(finding) | Noted::Repeated(finding) | Noted::Raised(finding) => {
+            json::finding(&mut lines, &ORIGIN, finding);
+        }
+        Noted::Suppressed => {}
     }
     let text = String::from_utf8(lines).expect("lines are UTF-8");
     assert!(text.ends_with('\n'));

@@ -11,6 +11,7 @@ use super::{
     freeze,
     lineages::Lineages,
     marks::Marks,
+    settings::SettingsWatch,
     surroundings::Surroundings,
 };
 use crate::{
@@ -37,7 +38,7 @@ const DRAINS_AT_END: usize = 256;
 const TICKS_PER_SWEEP: u64 = 10;
 
 /// A judge for what the command line declares and this host has.
-pub(super) fn judge(settings: &Settings) -> Result<Judge, DaemonError> {
+pub(super) fn judge(settings: &Settings) -> Result<Box<Judge>, DaemonError> {
     let allow_egress = settings
         .declared
         .egress
@@ -58,7 +59,7 @@ pub(super) fn judge(settings: &Settings) -> Result<Judge, DaemonError> {
         allow_secrets: settings.declared.secrets.clone(),
         monitor: Monitor::of_this_process(),
     };
-    Judge::new(config).map_err(|error| match error {
+    Judge::new(config).map(Box::new).map_err(|error| match error {
         crate::expectation::JudgeError::UnknownSecret(..)
         | crate::expectation::JudgeError::RelativePath(_) => DaemonError::Usage(error.to_string()),
         error @ crate::expectation::JudgeError::Data(_) => DaemonError::Judge(error),
@@ -72,6 +73,7 @@ pub(super) struct Pipeline<'stream> {
     lineages: Lineages,
     marks: Marks,
     surroundings: Surroundings,
+    settings: SettingsWatch,
     losses: Losses,
     lost: Vec<summary::Loss>,
     next_segment: u64,
@@ -82,7 +84,7 @@ pub(super) struct Pipeline<'stream> {
 /// What a record passes on its way.
 struct Stages<'stream> {
     attributor: Attributor,
-    judge: Judge,
+    judge: Box<Judge>,
     ledger: Ledger,
     tally: summary::Tally,
     stream: &'stream mut Stream,
@@ -96,10 +98,11 @@ struct Stages<'stream> {
 impl<'stream> Pipeline<'stream> {
     pub(super) fn new(
         sensor: Sensor,
-        judge: Judge,
+        judge: Box<Judge>,
         stream: &'stream mut Stream,
         publisher: Publisher,
     ) -> Result<Self, DaemonError> {
+        let settings = SettingsWatch::start(&judge).map_err(|error| DaemonError::Judge(error.into()))?;
         let ledger = Ledger::new(judge.severities(), judge.techniques())
             .map_err(|error| DaemonError::Judge(error.into()))?;
         let stages = Stages {
@@ -120,6 +123,7 @@ impl<'stream> Pipeline<'stream> {
             lineages: Lineages::default(),
             marks: Marks::default(),
             surroundings: Surroundings::default(),
+            settings,
             losses: Losses::default(),
             lost: Vec::new(),
             next_segment: 1,
@@ -229,6 +233,9 @@ impl<'stream> Pipeline<'stream> {
         self.collect_losses();
         self.marks.poll(&mut self.stages.judge);
         self.surroundings.poll(&mut self.stages.judge);
+        for event in self.settings.exchange(&mut self.stages.judge) {
+            self.stages.tell(event);
+        }
         self.marks.publish(&self.stages.judge, &mut self.sensor.orders);
         if self.lineages.has_cgroups() {
             self.lineages.label_all(&mut self.sensor.orders);
@@ -340,12 +347,43 @@ impl<'stream> Pipeline<'stream> {
             );
         }
         self.unexplained_gaps();
-        let Self { stages, lost, .. } = self;
+        self.tell_what_was_not_kept();
+        let Self { mut stages, lost, settings, .. } = self;
+        for event in settings.finish(&mut stages.judge) {
+            stages.tell(event);
+        }
         let findings = stages.ledger.findings().cloned().collect();
         let summary = stages.tally.finish(Clock::now(), findings, lost, end);
         let error = stages.error.or_else(|| stages.stream.summary(&summary).err());
         let error = error.or_else(|| stages.stream.flush().err());
         (summary, error)
+    }
+
+    /// What judge and ledger could not keep in their bounds becomes coverage.
+    fn tell_what_was_not_kept(&mut self) {
+        let counts = self.stages.judge.counts().0;
+        let ledger = self.stages.ledger.counts();
+        let notes =
+            counts.into_iter().map(|count| (String::from("whole host"), count.name, count.what, count.count));
+        let suppressed = ledger.suppressed.into_iter().map(|(workload, count)| {
+            (
+                workload,
+                "suppressed",
+                "new findings beyond the quota of the workload: kept and not told",
+                count,
+            )
+        });
+        let dropped = (
+            "whole host".to_owned(),
+            "findings-dropped",
+            "findings that were told and then dropped",
+            ledger.dropped,
+        );
+        for (workload, cause, what, count) in notes.chain(suppressed).chain([dropped]) {
+            if count > 0 {
+                self.stages.tally.note(&workload, &CoverageNote { cause, what: what.to_owned(), count });
+            }
+        }
     }
 
     /// Sequences tell of every attempt; what the kernel side counted as lost explains them.
@@ -430,10 +468,15 @@ impl Stages<'_> {
         self.judge.judge(&mut event);
         self.repeats.note(&event);
         self.tally.event(&event);
+        self.tell(event);
+    }
+
+    /// Writes a judged event and what is found by it.
+    fn tell(&mut self, event: Event) {
         let written = self.stream.event(&event);
         let told = match self.ledger.note(&event) {
-            Noted::Nothing => Ok(()),
-            Noted::New(finding) => {
+            Noted::Nothing | Noted::Suppressed => Ok(()),
+            Noted::New(finding) | Noted::Raised(finding) => {
                 self.publisher.finding(finding);
                 self.stream.finding(finding, false)
             }

@@ -48,6 +48,8 @@ pub enum Rule {
     ProcessSnoop,
     /// A place that makes code run later.
     PersistenceWrite,
+    /// The meaning of an MCP client's or agent's settings was changed.
+    ConfigTamper,
     /// Work handed to something outside the lineage.
     LineageEscape,
     /// A program without a file, or in a hidden or temporary place.
@@ -80,12 +82,13 @@ pub enum Rule {
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::SecretRead,
         Self::UnknownEgress,
         Self::MetadataEgress,
         Self::ProcessSnoop,
         Self::PersistenceWrite,
+        Self::ConfigTamper,
         Self::LineageEscape,
         Self::HiddenExec,
         Self::SecretHelper,
@@ -124,6 +127,7 @@ impl Rule {
             Self::MetadataEgress => "metadata-egress",
             Self::ProcessSnoop => "process-snoop",
             Self::PersistenceWrite => "persistence-write",
+            Self::ConfigTamper => "config-tamper",
             Self::LineageEscape => "lineage-escape",
             Self::HiddenExec => "hidden-exec",
             Self::SecretHelper => "secret-helper",

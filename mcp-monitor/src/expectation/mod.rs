@@ -22,6 +22,9 @@ pub mod profile;
 pub mod program;
 pub mod scan;
 pub mod secrets;
+pub mod settings;
 
-pub use judge::{Context, Declared, ForeignListener, Judge, JudgeConfig, JudgeCounts, JudgeError, Monitor};
+pub use judge::{
+    Context, Declared, ForeignListener, Judge, JudgeConfig, JudgeCounts, JudgeError, Monitor, Touched,
+};
 pub use network::{Egress, EgressError};

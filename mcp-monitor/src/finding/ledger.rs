@@ -1,18 +1,25 @@
 //! The ledger: findings, each told once and counted from then on.
 //!
-//! Two events are one finding when they broke the same rule in the same instance with the same process image and
-//! the same generalised target. Bounded: when full, the finding that was seen last the longest ago is dropped from
-//! the ledger (it was told) and that is counted; should it come again it is told again.
+//! Two events are one finding when they broke the same rule in the same workload by the same program on the same
+//! generalised target: instances, process ids, temporary names, hashes and passing ports do not count, other programs
+//! do, since one that is legitimate must not hide another. Bounded: when full, the finding that was seen last the
+//! longest ago is dropped from the ledger (it was told) and that is counted; should it come again it is told again.
+//! New findings of a workload are told within its quota ([`super::pressure`]); what is beyond it is kept and counted.
 
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
 };
 
-use super::{message, rules::RuleBook};
+use super::{
+    message,
+    pressure::{Pressure, raised},
+    rules::RuleBook,
+    target,
+};
 use crate::{
-    event::{Action, Endpoint, Event, Finding, FindingState, ProcessKey, Rule, Severity},
-    expectation::{data::DataError, network::fold},
+    event::{Event, Finding, FindingState, Rule, Severity},
+    expectation::data::DataError,
 };
 
 /// Findings that are kept.
@@ -29,13 +36,26 @@ pub enum Noted<'ledger> {
     New(&'ledger Finding),
     /// A finding that was told before; its count went up.
     Repeated(&'ledger Finding),
+    /// A finding that is worse than it was: the workload broke the rule again and again.
+    Raised(&'ledger Finding),
+    /// A new finding beyond the quota of its workload: kept, counted, and not told.
+    Suppressed,
+}
+
+/// What the ledger could not keep or did not tell.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LedgerCounts {
+    /// Findings that were told and then dropped since there were too many.
+    pub dropped: u64,
+    /// New findings that were not told, by the name of the workload.
+    pub suppressed: Vec<(String, u64)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
-    instance: Arc<str>,
+    workload: Arc<str>,
     rule: Rule,
-    process: ProcessKey,
+    program: Vec<u8>,
     target: Vec<u8>,
 }
 
@@ -45,6 +65,7 @@ pub struct Ledger {
     rules: RuleBook,
     severities: HashMap<String, Severity>,
     techniques: HashMap<String, String>,
+    pressure: Pressure,
     numbers: HashMap<Key, u64>,
     findings: BTreeMap<u64, (Key, Finding)>,
     next: u64,
@@ -63,6 +84,7 @@ impl Ledger {
             rules: RuleBook::embedded()?,
             severities,
             techniques,
+            pressure: Pressure::default(),
             numbers: HashMap::new(),
             findings: BTreeMap::new(),
             next: 0,
@@ -82,30 +104,37 @@ impl Ledger {
         self.findings.values().map(|(_, finding)| finding)
     }
 
-    /// Findings that were told and then dropped since there were too many.
+    /// What could not be kept or was not told.
     #[must_use]
-    pub fn dropped(&self) -> u64 {
-        self.dropped
+    pub fn counts(&self) -> LedgerCounts {
+        let mut suppressed: Vec<_> =
+            self.pressure.suppressed().map(|(workload, count)| (workload.to_owned(), count)).collect();
+        suppressed.sort();
+        LedgerCounts { dropped: self.dropped, suppressed }
     }
 
     /// Takes in a judged event.
     pub fn note(&mut self, event: &Event) -> Noted<'_> {
         let Some(rule) = event.rule else { return Noted::Nothing };
-        let key = Key {
-            instance: event.workload.instance.as_str().into(),
-            rule,
-            process: event.process.key,
-            target: generalised_target(event),
-        };
+        let workload = if event.workload.id.is_empty() { &event.workload.name } else { &event.workload.id };
+        let program = target::program(event);
+        let target = target::generalised(event);
+        let thing = [event.workload.instance.as_bytes(), &program, &target].join(&0);
+        let rises = self.pressure.rises(workload, rule, thing, event.boot_ns);
+        let key = Key { workload: workload.as_str().into(), rule, program, target };
         let number = self.next;
         self.next += 1;
         let known = self.numbers.get(&key).copied().and_then(|number| self.findings.remove(&number));
         self.numbers.insert(key.clone(), number);
         let repeated = known.is_some();
-        let finding = match known {
+        let mut finding = match known {
             Some((_, finding)) => repeat(finding, event),
             None => self.open(rule, event),
         };
+        if rises {
+            raise(&mut finding);
+        }
+        let admitted = repeated || self.pressure.admit(&event.workload.name, rule, event.boot_ns);
         if !repeated
             && self.findings.len() >= self.bound
             && let Some((_, (key, _))) = self.findings.pop_first()
@@ -114,7 +143,12 @@ impl Ledger {
             self.dropped += 1;
         }
         let (_, finding) = &*self.findings.entry(number).or_insert((key, finding));
-        if repeated { Noted::Repeated(finding) } else { Noted::New(finding) }
+        match (admitted, repeated, rises) {
+            (false, ..) => Noted::Suppressed,
+            (_, true, true) => Noted::Raised(finding),
+            (_, true, false) => Noted::Repeated(finding),
+            (_, false, _) => Noted::New(finding),
+        }
     }
 
     fn open(&self, rule: Rule, event: &Event) -> Finding {
@@ -155,57 +189,14 @@ fn repeat(mut finding: Finding, event: &Event) -> Finding {
     finding
 }
 
-/// What stays the same when the same thing is done again: numbers in paths and source ports do not count, and all
-/// that belongs to one entry of a catalogue in one directory is one target.
-fn generalised_target(event: &Event) -> Vec<u8> {
-    let mut target = event.decision.source.clone().into_bytes();
-    target.push(0);
-    match &event.action {
-        Action::Exec(exec) => {
-            let file = exec.script.as_ref().unwrap_or(&exec.executable);
-            generalise(file.path.bytes.as_slice(), &mut target);
-        }
-        Action::Snoop(snoop) => target.extend_from_slice(&snoop.target.0.to_le_bytes()),
-        Action::Coverage(note) => target.extend_from_slice(note.cause.as_bytes()),
-        Action::Listen(network)
-        | Action::Connect(network)
-        | Action::Send(network)
-        | Action::Accept(network)
-        | Action::Close(network) => {
-            match &network.remote {
-                Endpoint::Internet(address, port) => {
-                    // A name stands for all its addresses.
-                    match &network.name {
-                        Some(name) => target.extend_from_slice(name.as_slice()),
-                        None => target.extend_from_slice(fold(*address).to_string().as_bytes()),
-                    }
-                    target.extend_from_slice(format!(":{port}").as_bytes());
-                }
-                Endpoint::UnixPath(path, _) => generalise(path.bytes.as_slice(), &mut target),
-                Endpoint::UnixAbstract(name) | Endpoint::UnixGiven(name) => {
-                    generalise(name.as_slice(), &mut target);
-                }
-                Endpoint::Unnamed => {}
-            }
-        }
-        action => {
-            if let Some(file) = action.file() {
-                generalise(file.path.bytes.as_slice(), &mut target);
-            }
-        }
-    }
-    target
-}
-
-/// Adds `path` with every name that is a number as `#`.
-fn generalise(path: &[u8], target: &mut Vec<u8>) {
-    for name in path.split(|&byte| byte == b'/') {
-        target.push(b'/');
-        if !name.is_empty() && name.iter().all(u8::is_ascii_digit) {
-            target.push(b'#');
-        } else {
-            target.extend_from_slice(name);
-        }
+/// Broken again and again: one step worse, and it says so.
+fn raise(finding: &mut Finding) {
+    let before = finding.severity;
+    finding.severity = raised(before);
+    if finding.severity != before {
+        finding.message.push_str(
+            " It is the third violation of this rule by this workload within an hour, which raises the severity.",
+        );
     }
 }
 
@@ -213,8 +204,8 @@ fn generalise(path: &[u8], target: &mut Vec<u8>) {
 mod tests {
     use super::*;
     use crate::event::{
-        BootNs, Bytes, Decision, FileObject, FilePath, Outcome, Process, ProcessId, SegmentId, ThreadId,
-        Verdict, Workload, WorkloadKind,
+        Action, BootNs, Bytes, Decision, FileObject, FilePath, Outcome, Process, ProcessId, ProcessKey,
+        SegmentId, ThreadId, Verdict, Workload, WorkloadKind,
     };
 
     fn ledger() -> Ledger {
@@ -277,27 +268,61 @@ mod tests {
     }
 
     #[test]
-    fn other_process_target_or_rule_is_another_finding() {
+    fn another_program_target_or_rule_is_another_finding_and_another_process_is_not() {
         let mut ledger = ledger();
         ledger.note(&event("/a/.npmrc", 7, "catalogue:npmrc"));
-        assert!(matches!(ledger.note(&event("/a/.npmrc", 8, "catalogue:npmrc")), Noted::New(_)));
+        assert!(matches!(ledger.note(&event("/a/.npmrc", 8, "catalogue:npmrc")), Noted::Repeated(_)));
         assert!(matches!(ledger.note(&event("/b/.npmrc", 7, "catalogue:npmrc")), Noted::New(_)));
         assert!(matches!(ledger.note(&event("/proc/1/environ", 7, "default")), Noted::New(_)));
         assert!(matches!(ledger.note(&event("/proc/2/environ", 7, "default")), Noted::Repeated(_)));
+        let mut other = event("/a/.npmrc", 9, "catalogue:npmrc");
+        other.process =
+            Arc::new(Process { executable: Bytes::from("/usr/bin/python3"), ..Process::default() });
+        assert!(matches!(ledger.note(&other), Noted::New(_)), "one program must not hide another");
         let quiet = Event { rule: None, ..event("/x", 7, "default") };
         assert!(matches!(ledger.note(&quiet), Noted::Nothing));
         assert!(ledger.findings().any(|finding| finding.severity == Severity::Medium));
     }
 
     #[test]
+    fn the_third_violation_raises_the_severity_and_says_so() {
+        let mut ledger = ledger();
+        ledger.note(&event("/a/.npmrc", 7, "catalogue:npmrc"));
+        ledger.note(&event("/b/.npmrc", 7, "catalogue:npmrc"));
+        let Noted::New(finding) = ledger.note(&event("/c/.npmrc", 7, "catalogue:npmrc")) else {
+            panic!("told")
+        };
+        assert_eq!(finding.severity, Severity::High);
+        assert!(finding.message.contains("third violation"), "{}", finding.message);
+        let Noted::New(finding) = ledger.note(&event("/d/.npmrc", 7, "catalogue:npmrc")) else {
+            panic!("told")
+        };
+        assert_eq!(finding.severity, Severity::Medium, "once");
+    }
+
+    #[test]
+    fn a_flood_is_kept_and_counted_and_what_matters_is_told() {
+        let mut ledger = ledger();
+        let flood = |number: u32| Event {
+            rule: Some(Rule::UnknownEgress),
+            ..event(&format!("/x/{}", "y".repeat(number as usize)), 7, "default")
+        };
+        let told = (0..100).filter(|&number| matches!(ledger.note(&flood(number)), Noted::New(_))).count();
+        assert_eq!(told, 30);
+        assert!(matches!(ledger.note(&event("/a/.ssh/id_rsa", 7, "default")), Noted::New(_)));
+        assert_eq!(ledger.counts().suppressed, [(String::from("demo"), 70)]);
+        assert_eq!(ledger.findings().count(), 101, "kept");
+    }
+
+    #[test]
     fn bounded() {
         let mut ledger = ledger();
         ledger.bound = 3;
-        for pid in 0..5 {
-            ledger.note(&event("/a", pid, "default"));
+        for name in ["a", "b", "c", "d", "e"] {
+            ledger.note(&event(name, 7, "default"));
         }
-        assert_eq!((ledger.findings.len(), ledger.numbers.len(), ledger.dropped()), (3, 3, 2));
-        assert!(matches!(ledger.note(&event("/a", 4, "default")), Noted::Repeated(_)));
-        assert!(matches!(ledger.note(&event("/a", 0, "default")), Noted::New(_)));
+        assert_eq!((ledger.findings.len(), ledger.numbers.len(), ledger.counts().dropped), (3, 3, 2));
+        assert!(matches!(ledger.note(&event("e", 7, "default")), Noted::Repeated(_)));
+        assert!(matches!(ledger.note(&event("a", 7, "default")), Noted::New(_)));
     }
 }

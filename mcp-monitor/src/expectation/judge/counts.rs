@@ -59,6 +59,11 @@ impl Judge {
                 self.left.forgotten(),
             ),
             count(
+                "judge-settings",
+                "writes of settings files that were not looked at: a change of their meaning is not told",
+                self.touched.refused(),
+            ),
+            count(
                 "judge-answers",
                 "DNS answers of servers that are no resolvers of the host: not believed",
                 self.distrusted_answers,

@@ -20,6 +20,7 @@ mod process;
 mod sequence;
 #[cfg(test)]
 mod tests;
+mod touched;
 mod writes;
 
 use std::{borrow::Cow, collections::HashMap, net::IpAddr, path::PathBuf};
@@ -29,6 +30,7 @@ pub use context::Context;
 pub use counts::JudgeCounts;
 pub use local::ForeignListener;
 pub use monitor::Monitor;
+pub use touched::Touched;
 
 use super::{
     catalogue::Catalogue,
@@ -44,6 +46,7 @@ use super::{
     profile::Profiles,
     program::Programs,
     secrets::Secrets,
+    settings::Settings,
 };
 use crate::event::{Action, Decision, Event, FilePath, Outcome, Rule, Severity, Verdict};
 use allowed::Allowed;
@@ -146,6 +149,8 @@ pub struct Judge {
     listeners: Listeners,
     memory: memory::Memory,
     left: bystander::Left,
+    settings: Settings,
+    touched: touched::TouchedFiles,
     distrusted_answers: u64,
 }
 
@@ -159,6 +164,7 @@ impl Judge {
         let catalogue = Catalogue::embedded(&programs)?;
         let places = Places::embedded(&programs)?;
         let disguises = Disguises::embedded()?;
+        let settings = Settings::embedded(&programs)?;
         let profiles = Profiles::embedded(&programs, &catalogue, &places)?;
         let declared = Declared {
             source: String::from("command-line"),
@@ -186,6 +192,8 @@ impl Judge {
             listeners: Listeners::default(),
             memory: memory::Memory::default(),
             left: bystander::Left::default(),
+            settings,
+            touched: touched::TouchedFiles::default(),
             distrusted_answers: 0,
         })
     }
@@ -222,6 +230,7 @@ impl Judge {
             });
         let by_place = secrets.chain(escapes).chain(system);
         let by_data = self.destinations.severities().chain(self.commands.severities());
+        let by_data = by_data.chain(self.settings_severities());
         by_place.chain(by_data).chain(sequence::severities()).collect()
     }
 
@@ -239,6 +248,9 @@ impl Judge {
         let case = Case::new(event, image, scope);
         let (ruling, named) = self.rule(&case);
         let ruling = self.in_sequence(&case, ruling, named.as_ref());
+        if let Some(file) = case.event.action.file() {
+            self.note_settings(&case, file);
+        }
         let image = case.image;
         if let Some(named) = named {
             name(&mut event.action, &named);
