@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// When a file is looked at after it was written. An empty file is most likely being written, until the last time.
-const LOOKS: [Duration; 2] = [Duration::from_millis(300), Duration::from_millis(2000)];
+const LOOKS: [Duration; 2] = [Duration::from_millis(300), Duration::from_secs(2)];
 /// How long the end of a watch waits for looks that are due.
 const PATIENCE: Duration = Duration::from_millis(2500);
 /// Bytes of a settings file; a larger one is not looked at.
@@ -105,7 +105,7 @@ impl Looker {
         loop {
             let next = self.due.iter().map(|(at, ..)| *at).min();
             let wait =
-                next.map_or(Duration::from_secs(3600), |at| at.saturating_duration_since(Instant::now()));
+                next.map_or(Duration::from_hours(1), |at| at.saturating_duration_since(Instant::now()));
             match orders.recv_timeout(wait) {
                 Ok(touched) => self.plan(touched),
                 Err(mpsc::RecvTimeoutError::Timeout) => {}

@@ -1,0 +1,216 @@
+//! A day of an agent's ordinary work under `mcp-monitor watch --as agent`, and the same day with bad acts in between. The
+//! first must be quiet: nothing high, at most three medium. In the second every act must be found, on the process that
+//! did it. Both numbers are printed.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode, Stdio},
+    time::Instant,
+};
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+use serde_json::Value;
+
+/// Medium findings that a day may have.
+const MEDIUM_MAX: usize = 3;
+
+#[derive(Parser)]
+#[command(about = "Runs a day of an agent's ordinary work under the monitor, and bad acts in between")]
+struct Arguments {
+    /// The monitor's program
+    #[arg(long, default_value = "mcp-monitor")]
+    monitor: PathBuf,
+    /// The tier to force
+    #[arg(long)]
+    tier: Option<String>,
+    /// The folder with day.sh and bad.sh; by default the checkout's
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/coding-day"))]
+    scripts: PathBuf,
+    /// Where home and workspace are put; removed at the end unless something failed
+    #[arg(long, default_value = "/var/lib/mcp-monitor-coding-day")]
+    scratch: PathBuf,
+}
+
+/// What one run of the monitor said.
+struct Said {
+    findings: Vec<Value>,
+    events: Vec<Value>,
+    steps: String,
+}
+
+/// An act that must be found.
+struct Act {
+    rule: String,
+    pid: u64,
+    name: String,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("coding-day: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<bool> {
+    let quiet = day(arguments, "quiet", &["day.sh"])?;
+    let is_quiet = judge_quiet(&quiet);
+    let bad = day(arguments, "bad", &["day.sh", "bad.sh"])?;
+    let acts = acts(&arguments.scratch.join("bad/acts"))?;
+    let all_found = judge_bad(&bad, &acts);
+    if is_quiet && all_found {
+        fs::remove_dir_all(&arguments.scratch).context("remove the scratch folder")?;
+    } else {
+        println!("what the monitor said is kept in {}", arguments.scratch.display());
+    }
+    Ok(is_quiet && all_found)
+}
+
+/// Runs scripts one after the other as an agent in a home and workspace of their own.
+fn day(arguments: &Arguments, name: &str, scripts: &[&str]) -> Result<Said> {
+    let place = arguments.scratch.join(name);
+    if place.exists() {
+        fs::remove_dir_all(&place).context("remove what an earlier run left")?;
+    }
+    let home = place.join("home");
+    furnish(&home)?;
+    fs::create_dir_all(place.join("run"))?;
+    let output = place.join("events.jsonl");
+    let script: Vec<String> =
+        scripts.iter().map(|script| format!(". {}", arguments.scripts.join(script).display())).collect();
+    let script = script.join("; cd \"$DAY\"; mkdir -p project; cp /bin/true project/tool 2>/dev/null; ");
+    let mut monitor = Command::new(&arguments.monitor);
+    monitor.args(["watch", "--as", "agent", "--as-root", "-o", "json", "--output-file"]).arg(&output);
+    if let Some(tier) = &arguments.tier {
+        monitor.args(["--tier", tier]);
+    }
+    monitor.args(["--", "bash", "-c", &script]);
+    let real_home = std::env::var("HOME").unwrap_or_default();
+    monitor
+        .current_dir(&place)
+        .env("HOME", &home)
+        .env("DAY", &place)
+        .env("DAY_LOG", place.join("log"))
+        .env("DAY_ACTS", place.join("acts"))
+        .env("RUSTUP_HOME", format!("{real_home}/.rustup"))
+        .env("CARGO_HOME", format!("{real_home}/.cargo"))
+        .env("RUNTIME_DIRECTORY", place.join("run"))
+        .env_remove("SSH_AUTH_SOCK")
+        .stdin(Stdio::null());
+    let begin = Instant::now();
+    let ended = monitor.output().with_context(|| format!("run {}", arguments.monitor.display()))?;
+    let steps = String::from_utf8_lossy(&ended.stdout).into_owned();
+    let text = fs::read_to_string(&output).with_context(|| {
+        format!("read {}; the monitor said: {}", output.display(), String::from_utf8_lossy(&ended.stderr))
+    })?;
+    let records: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let of = |schema: &str| {
+        let schema = format!("mcp-monitor/{schema}/v1");
+        records.iter().filter(|record| record["schema"] == schema.as_str()).cloned().collect::<Vec<_>>()
+    };
+    let summary = of("summary");
+    if summary.is_empty() {
+        bail!("the monitor wrote no summary: {}", String::from_utf8_lossy(&ended.stderr));
+    }
+    println!("== {name}: {:.0} s", begin.elapsed().as_secs_f64());
+    for step in steps.lines() {
+        println!("   {step}");
+    }
+    let (findings, events) = (of("finding"), of("event"));
+    println!("   {} events, lost: {}", events.len(), summary.first().map_or(&Value::Null, |one| &one["losses"]));
+    Ok(Said { findings, events, steps })
+}
+
+/// A home with credentials, as people have them, and documents.
+fn furnish(home: &Path) -> Result<()> {
+    for folder in [".ssh", ".aws", ".claude", "Documents"] {
+        fs::create_dir_all(home.join(folder))?;
+    }
+    fs::write(home.join(".npmrc"), "fund=false\n")?;
+    fs::write(home.join(".bashrc"), "")?;
+    fs::write(home.join(".claude/settings.json"), "{\"theme\": \"dark\"}\n")?;
+    fs::write(home.join(".aws/credentials"), "[default]\naws_access_key_id = none\naws_secret_access_key = none\n")?;
+    for number in 0..150 {
+        fs::write(home.join(format!("Documents/{number}.odt")), "a document")?;
+    }
+    let made = Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+        .arg(home.join(".ssh/id_ed25519"))
+        .stdin(Stdio::null())
+        .status();
+    if !made.is_ok_and(|status| status.success()) {
+        fs::write(home.join(".ssh/id_ed25519"), "no key")?;
+    }
+    Ok(())
+}
+
+/// Every finding once, as it stood last.
+fn latest(findings: &[Value]) -> Vec<&Value> {
+    let mut kept: Vec<&Value> = Vec::new();
+    for finding in findings {
+        kept.retain(|known| known["id"] != finding["id"]);
+        kept.push(finding);
+    }
+    kept
+}
+
+fn judge_quiet(said: &Said) -> bool {
+    let findings = latest(&said.findings);
+    let count = |severities: &[&str]| {
+        findings.iter().filter(|one| severities.iter().any(|severity| one["severity"] == *severity)).count()
+    };
+    let (high, medium, low) = (count(&["high", "critical"]), count(&["medium"]), count(&["low"]));
+    for finding in &findings {
+        println!("   found {}: {} {}", finding["severity"], finding["rule"], finding["message"]);
+    }
+    let done = said.steps.lines().filter(|line| line.starts_with("done")).count();
+    let failed = said.steps.lines().filter(|line| line.starts_with("failed")).count();
+    let not_run = said.steps.lines().filter(|line| line.starts_with("not run")).count();
+    let quiet = high == 0 && medium <= MEDIUM_MAX && failed == 0 && done > 0;
+    println!(
+        "{}: {done} steps done, {failed} failed, {not_run} not run; {high} high, {medium} medium, {low} low findings \
+         (0 high and at most {MEDIUM_MAX} medium allowed)",
+        if quiet { "QUIET" } else { "NOT QUIET" }
+    );
+    quiet
+}
+
+fn acts(path: &Path) -> Result<Vec<Act>> {
+    let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+    let act = |line: &str| {
+        let mut words = line.splitn(3, ' ');
+        let (rule, pid, name) = (words.next()?, words.next()?.parse().ok()?, words.next()?);
+        Some(Act { rule: rule.to_owned(), pid, name: name.to_owned() })
+    };
+    Ok(text.lines().filter_map(act).collect())
+}
+
+fn judge_bad(said: &Said, acts: &[Act]) -> bool {
+    let mut found = 0;
+    let mut rules = std::collections::BTreeSet::new();
+    for act in acts {
+        let of_rule = |record: &&Value| record["rule"] == act.rule.as_str();
+        // A shell that decodes starts others; the act's own process or one below it did it.
+        let ours = |record: &Value| {
+            let process = &record["process"];
+            let above = process["ancestors"].as_array();
+            process["pid"] == act.pid
+                || above.is_some_and(|above| above.iter().any(|one| one["pid"] == act.pid))
+        };
+        let told = said.findings.iter().any(|finding| of_rule(&finding));
+        let is_found = told && said.events.iter().filter(of_rule).any(ours);
+        if is_found {
+            found += 1;
+            rules.insert(act.rule.as_str());
+        }
+        println!("   {} {}: {} (pid {})", if is_found { "found " } else { "MISSED" }, act.rule, act.name, act.pid);
+    }
+    println!("{found} of {} bad acts found on the right process, by {} rules", acts.len(), rules.len());
+    found == acts.len() && !acts.is_empty()
+}
