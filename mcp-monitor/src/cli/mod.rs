@@ -1,6 +1,8 @@
 //! What a person calls. One file per command; standard output is data, standard error is talk.
 
 mod arguments;
+mod bugreport;
+mod completions;
 mod coverage;
 mod doctor;
 mod drawn;
@@ -13,12 +15,14 @@ mod inventory;
 pub mod lock;
 mod pause;
 pub mod query;
+mod report;
 mod run;
 mod serve;
 mod signals;
 pub mod spawn;
 mod state;
 mod status;
+mod top;
 mod watch;
 mod workloads;
 
@@ -87,6 +91,10 @@ enum Command {
     Timeline(Box<drawn::Drawn>),
     /// Explain a finding, an event or a rule in full.
     Explain(explain::Explain),
+    /// Show workloads as they are, on a terminal.
+    Top(top::TopCommand),
+    /// Write what happened as one page that needs nothing else.
+    Report(Box<report::Report>),
     /// List what could not be seen, by workload.
     Coverage(coverage::CoverageCommand),
     /// Freeze all processes of a workload. Only root; recorded with who and why.
@@ -97,6 +105,12 @@ enum Command {
     Doctor(doctor::Doctor),
     /// List the MCP servers that the configurations of clients declare. Needs no running monitor.
     Inventory(inventory::Inventory),
+    /// Print what somebody who helps needs to know; nothing of what was watched.
+    Bugreport(bugreport::Bugreport),
+    /// Print a completion script.
+    Completions(completions::Completions),
+    /// Print a manual page.
+    Man(completions::Man),
     /// Print the version.
     Version,
 }
@@ -119,8 +133,13 @@ pub fn main() -> Exit {
         Command::Coverage(coverage) => coverage.run(),
         Command::Pause(pause) => pause.run("pause"),
         Command::Resume(pause) => pause.run("resume"),
+        Command::Report(report) => report.run(),
+        Command::Top(top) => top.run(),
         Command::Doctor(doctor) => doctor.run(),
         Command::Inventory(inventory) => inventory.run(),
+        Command::Bugreport(bugreport) => bugreport.run(),
+        Command::Completions(completions) => completions.run(),
+        Command::Man(man) => man.run(),
         Command::Version => version(),
     };
     result.unwrap_or_else(|error| {

@@ -13,6 +13,7 @@ pub mod output;
 #[cfg(test)]
 mod pictures_tests;
 pub mod read;
+pub mod report;
 #[cfg(test)]
 pub(crate) mod sample;
 #[cfg(test)]

@@ -134,6 +134,11 @@ impl Destination {
         Look { colour, width, time_zone: TimeZone::system() }
     }
 
+    /// Writes all of it.
+    pub fn write_whole(&mut self, bytes: &[u8]) -> Result<(), StreamError> {
+        self.write_lines(bytes).map_err(StreamError::new)
+    }
+
     /// Writes whole lines, or removes the part of a line that got through before the error.
     pub(super) fn write_lines(&mut self, lines: &[u8]) -> io::Result<()> {
         let mut written = 0;

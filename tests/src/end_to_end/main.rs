@@ -8,6 +8,7 @@
 
 mod batch;
 mod compare;
+mod control;
 mod judge;
 mod monitor;
 mod options;

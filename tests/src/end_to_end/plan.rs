@@ -8,7 +8,7 @@ use mcp_monitor_tests::world::MARKER;
 
 use crate::{
     batch::{self, Performed},
-    judge,
+    control, judge,
     monitor::{Said, Setup, ending},
     options, report, robustness, segments,
     table::{Outcome, Row, Tier},
@@ -79,6 +79,7 @@ fn checks() -> impl Iterator<Item = (String, fn(&Setup) -> Result<()>)> {
     let robust = robustness::CHECKS.iter().map(|(name, check)| (format!("robustness: {name}"), *check));
     robust
         .chain(options::CHECKS.iter().map(|(name, check)| (format!("option: {name}"), *check)))
+        .chain(control::CHECKS.iter().map(|(name, check)| (format!("control: {name}"), *check)))
         .chain(segments::CHECKS.iter().map(|(name, check)| (format!("segment: {name}"), *check)))
 }
 
