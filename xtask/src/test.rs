@@ -69,6 +69,7 @@ const PARTS: &[Part] = &[
     Part { name: "end-to-end", when: When::Usual, run: live::end_to_end },
     Part { name: "machines", when: When::Usual, run: machines::all },
     Part { name: "real-servers", when: When::Usual, run: |_| live::real_servers() },
+    Part { name: "clients", when: When::Usual, run: |_| live::clients() },
     Part { name: "real-servers-in-machine", when: When::All, run: |_| machines::real_servers() },
     Part { name: "demo", when: When::Usual, run: |_| live::demo() },
 ];

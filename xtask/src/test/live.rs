@@ -25,6 +25,12 @@ pub(super) fn real_servers() -> Result<Count> {
     from_program("real-servers", &["--cache", &cache.to_string_lossy()])
 }
 
+/// Real clients write configurations, and the inventory must find the servers in them.
+pub(super) fn clients() -> Result<Count> {
+    let cache = places::cache()?.join("clients");
+    from_program("clients", &["--cache", &cache.to_string_lossy()])
+}
+
 /// The demo, which must catch both bad actions and nothing else, and must fail without the monitor.
 pub(super) fn demo() -> Result<Count> {
     let mut count = Count::default();
