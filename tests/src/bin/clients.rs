@@ -19,7 +19,7 @@ use serde_json::Value;
 const MARKER: &str = "marker-value-7d1";
 /// Homes and clients of the measurement.
 const HOMES: usize = 200;
-/// The time that their scan may take.
+/// The processor time that their scan may take; it is done by one thread.
 const SCAN_MAX: Duration = Duration::from_secs(2);
 /// How often it is measured; the quickest counts, since other work on the machine is not ours.
 const ROUNDS: usize = 3;
@@ -156,16 +156,15 @@ fn run(arguments: &Arguments) -> Result<bool> {
             passed += 1;
             println!("{name}: {line}");
         }
-        Err(error) => match error.downcast_ref::<NotRun>() {
-            Some(NotRun(why)) => {
+        Err(error) => {
+            if let Some(NotRun(why)) = error.downcast_ref() {
                 skipped += 1;
                 println!("{name}: not run: {why}");
-            }
-            None => {
+            } else {
                 failed += 1;
                 println!("{name}: FAILED: {error:#}");
             }
-        },
+        }
     };
     for client in CLIENTS.iter().filter(|client| chosen(client.name)) {
         tell(client.name, client.check(&monitor, &arguments.cache, &scratch.join(client.name)));
@@ -292,7 +291,7 @@ fn quiet(command: &mut Command, home: &Path, folder: &Path) -> Result<std::proce
     let path = std::env::var_os("PATH").unwrap_or_default();
     command.env_clear().env("PATH", path).env("HOME", home).env("TERM", "dumb").env("DISABLE_TELEMETRY", "1");
     command.env("DISABLE_AUTOUPDATER", "1").current_dir(folder).stdin(Stdio::null());
-    command.output().with_context(|| format!("run {:?}", command.get_program()))
+    command.output().with_context(|| format!("run a client in {}", home.display()))
 }
 
 fn said(output: &std::process::Output) -> String {
@@ -332,20 +331,35 @@ fn measure(monitor: &Path, folder: &Path) -> Result<String> {
         homes.push(home);
     }
     let bytes: usize = files.iter().map(|(_, text)| text.len()).sum();
-    let mut best = Duration::MAX;
+    let (mut best, mut waited) = (Duration::MAX, Duration::MAX);
     for _ in 0..ROUNDS {
-        let start = Instant::now();
+        let (start, before) = (Instant::now(), spent_by_children());
         let (servers, talk) = inventory(monitor, &homes)?;
-        best = best.min(start.elapsed());
-        let wanted = HOMES * files.len() * 3;
-        ensure!(servers.len() == wanted && talk.is_empty(), "{} servers of {wanted}: {talk}", servers.len());
+        best = best.min(spent_by_children().saturating_sub(before));
+        waited = waited.min(start.elapsed());
+        let all = HOMES * files.len() * 3;
+        ensure!(servers.len() == all && talk.is_empty(), "{} servers of {all}: {talk}", servers.len());
     }
     ensure!(best < SCAN_MAX, "{best:?} for {HOMES} homes × {} clients", files.len());
     Ok(format!(
-        "{HOMES} homes × {} clients, {} servers, {} KiB a home: {:.2} s from start to end",
+        "{HOMES} homes × {} clients, {} servers, {} KiB a home: {:.2} s of processor time, {:.2} s from start to end",
         files.len(),
         HOMES * files.len() * 3,
         bytes / 1024,
-        best.as_secs_f64()
+        best.as_secs_f64(),
+        waited.as_secs_f64()
     ))
+}
+
+/// Processor time of the programs that were run and have ended: what others do on the machine is not in it.
+fn spent_by_children() -> Duration {
+    // SAFETY: all fields are integers, for which zero is a value.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: `usage` is there to be written to.
+    unsafe { libc::getrusage(libc::RUSAGE_CHILDREN, &raw mut usage) };
+    let time = |time: libc::timeval| {
+        Duration::from_secs(u64::try_from(time.tv_sec).unwrap_or(0))
+            + Duration::from_micros(u64::try_from(time.tv_usec).unwrap_or(0))
+    };
+    time(usage.ru_utime) + time(usage.ru_stime)
 }

@@ -123,7 +123,11 @@ fn day(arguments: &Arguments, name: &str, scripts: &[&str]) -> Result<Said> {
         println!("   {step}");
     }
     let (findings, events) = (of("finding"), of("event"));
-    println!("   {} events, lost: {}", events.len(), summary.first().map_or(&Value::Null, |one| &one["losses"]));
+    println!(
+        "   {} events, lost: {}",
+        events.len(),
+        summary.first().map_or(&Value::Null, |one| &one["losses"])
+    );
     Ok(Said { findings, events, steps })
 }
 
@@ -135,7 +139,10 @@ fn furnish(home: &Path) -> Result<()> {
     fs::write(home.join(".npmrc"), "fund=false\n")?;
     fs::write(home.join(".bashrc"), "")?;
     fs::write(home.join(".claude/settings.json"), "{\"theme\": \"dark\"}\n")?;
-    fs::write(home.join(".aws/credentials"), "[default]\naws_access_key_id = none\naws_secret_access_key = none\n")?;
+    fs::write(
+        home.join(".aws/credentials"),
+        "[default]\naws_access_key_id = none\naws_secret_access_key = none\n",
+    )?;
     for number in 0..150 {
         fs::write(home.join(format!("Documents/{number}.odt")), "a document")?;
     }
@@ -209,7 +216,13 @@ fn judge_bad(said: &Said, acts: &[Act]) -> bool {
             found += 1;
             rules.insert(act.rule.as_str());
         }
-        println!("   {} {}: {} (pid {})", if is_found { "found " } else { "MISSED" }, act.rule, act.name, act.pid);
+        println!(
+            "   {} {}: {} (pid {})",
+            if is_found { "found " } else { "MISSED" },
+            act.rule,
+            act.name,
+            act.pid
+        );
     }
     println!("{found} of {} bad acts found on the right process, by {} rules", acts.len(), rules.len());
     found == acts.len() && !acts.is_empty()
