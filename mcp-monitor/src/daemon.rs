@@ -1,6 +1,6 @@
 //! The wiring: the only place that knows every stage from the kernel to the reader.
 //!
-//! Records go up: ring → decode → attribute → judge → ledger → stream ([`pipeline`]). Orders go down: labels
+//! Records go up: ring → decode → attribute → judge → ledger → stream and store ([`pipeline`], [`recording`]). Orders go down: labels
 //! ([`lineages`]), the published secrets ([`marks`]). What was counted instead of sent or lost comes in by polling
 //! ([`counts`]). One thread does all of it; when it is too slow the ring fills, and that is counted.
 
@@ -9,6 +9,7 @@ mod freeze;
 mod lineages;
 mod marks;
 mod pipeline;
+mod recording;
 mod settings;
 mod surroundings;
 
@@ -17,9 +18,11 @@ use crate::{
     expectation::JudgeError,
     render::{Stream, StreamError, Summary},
     sensor::{self, SensorError},
+    store::{self, StoreError},
 };
 use mcp_monitor_common::mechanism::Tier;
 use pipeline::Pipeline;
+use recording::Recorder;
 use std::{path::PathBuf, time::Duration};
 use tokio::{
     sync::watch,
@@ -50,6 +53,8 @@ pub struct Settings {
     pub roots: Roots,
     /// What is served beside the stream; `None` for nothing.
     pub control: Option<control::server::Settings>,
+    /// Where events and findings are recorded, if they are.
+    pub store: Option<store::Settings>,
 }
 
 /// Expectations of the command line, as given.
@@ -120,6 +125,9 @@ pub enum DaemonError {
     /// What the command line declares or the data files say is wrong.
     #[error(transparent)]
     Judge(#[from] JudgeError),
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// Anything else.
     #[error("{0}")]
     Other(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -155,7 +163,8 @@ pub async fn run(
     stream.origin_mut().tier = sensor.tier;
     publisher.origin(stream.origin());
     let readiness = sensor.ring.readiness()?;
-    let mut pipeline = Pipeline::new(sensor, judge, stream, publisher.clone())?;
+    let recorder = Recorder::open(settings.store.as_ref(), stream.origin())?;
+    let mut pipeline = Pipeline::new(sensor, judge, stream, publisher.clone(), recorder)?;
     pipeline.watch_roots(&settings.roots)?;
     pipeline.publish_living();
     publisher.ready();

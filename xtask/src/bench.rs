@@ -26,9 +26,15 @@ pub(crate) struct Arguments {
     /// The mechanisms to measure
     #[arg(long, value_name = "TIER", default_value = "tracepoint")]
     tier: String,
-    /// Only the measurements whose name holds this: cost, rate, latency, build
+    /// Only the measurements whose name holds this: cost, rate, latency, build, store
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
+    /// How long the store takes its paced stream
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    store_seconds: u64,
+    /// Rows of the store that is asked
+    #[arg(long, value_name = "N", default_value_t = 10_000_000)]
+    store_rows: u64,
     /// A remark on the circumstances, printed with the machine
     #[arg(long, value_name = "TEXT")]
     remark: Option<String>,
@@ -37,6 +43,9 @@ pub(crate) struct Arguments {
 /// Runs the task.
 pub(crate) fn main(arguments: &Arguments) -> Result<ExitCode> {
     setup::for_building()?;
+    if arguments.only.as_deref() == Some("store") {
+        return store(arguments);
+    }
     let probe = Probe::build()?;
     let mut measure = probe.command("measure")?;
     measure.args(["--tier", &arguments.tier, "--commit", &commit()?]);
@@ -58,6 +67,22 @@ pub(crate) fn main(arguments: &Arguments) -> Result<ExitCode> {
         file.parent().map_or(Ok(()), places::make)?;
         std::fs::write(file, &page).with_context(|| format!("cannot write {}", file.display()))?;
         eprintln!("written to {}", file.display());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What the store takes and how fast it answers: needs no root, and is no part of the page about the kernel side.
+fn store(arguments: &Arguments) -> Result<ExitCode> {
+    let mut cargo = Command::new("cargo");
+    cargo.args(["bench", "--package", "mcp-monitor", "--bench", "store", "--"]);
+    cargo.args(["--seconds", &arguments.store_seconds.to_string()]);
+    cargo.args(["--rows", &arguments.store_rows.to_string()]);
+    let (section, succeeded) = binaries::spoken(cargo.current_dir(places::workspace()?))?;
+    if !succeeded {
+        bail!("`{}` failed; its last words are above", command::shown(&cargo));
+    }
+    if let Some(file) = &arguments.write {
+        std::fs::write(file, &section).with_context(|| format!("cannot write {}", file.display()))?;
     }
     Ok(ExitCode::SUCCESS)
 }

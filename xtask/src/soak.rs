@@ -48,6 +48,13 @@ pub(crate) fn main(arguments: &Arguments) -> Result<ExitCode> {
     let times = (rounds * 10).to_string();
     results.run("the monitor killed with -9", kill.args(["--rounds", &times]))?;
 
+    let mut store = Command::new("cargo");
+    store.args(["test", "--release", "--package", "mcp-monitor", "--lib", "--"]);
+    store.args(["a_kill_at_any_moment_loses_no_committed_finding", "--nocapture"]);
+    store.env("MCP_MONITOR_KILL_ROUNDS", &times).current_dir(places::workspace()?);
+    results
+        .run(&format!("the store's writer killed with -9, {times} times: findings and chain"), &mut store)?;
+
     let command = format!("cargo xtask soak --rounds {rounds} --flood {seconds}");
     results.append(&places::workspace()?.join(&arguments.write), &command)?;
     Ok(if results.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })

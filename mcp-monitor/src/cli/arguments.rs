@@ -204,6 +204,7 @@ impl MonitorOptions {
             },
             roots,
             control: None,
+            store: None,
         }
     }
 }

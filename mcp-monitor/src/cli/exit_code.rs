@@ -1,6 +1,6 @@
 //! Exit statuses, a promise to scripts. `mcp-monitor help` and the README list them.
 
-use crate::{daemon::DaemonError, render::StreamError, sensor::SensorError};
+use crate::{daemon::DaemonError, render::StreamError, sensor::SensorError, store::StoreError};
 use std::{
     os::unix::process::ExitStatusExt,
     process::{ExitCode, ExitStatus},
@@ -27,6 +27,8 @@ pub enum Exit {
     NoMonitor,
     /// Nothing has this name or id.
     Unknown,
+    /// What was recorded is not as it was recorded.
+    Broken,
     /// A finding matched `--fail-on`.
     Found,
     /// COMMAND cannot be executed.
@@ -49,6 +51,7 @@ Exit status:
   6    the output could not be written to its end
   7    no monitor answers: none runs, or its socket is elsewhere
   8    nothing has the name or id that was given
+  9    `verify` found something changed, cut off or taken out
   10   a finding matched --fail-on
   126  COMMAND cannot be executed
   127  COMMAND does not exist
@@ -68,6 +71,7 @@ impl Exit {
             Self::OutputFailed => 6,
             Self::NoMonitor => 7,
             Self::Unknown => 8,
+            Self::Broken => 9,
             Self::Found => 10,
             Self::NotExecutable => 126,
             Self::NotFound => 127,
@@ -101,6 +105,7 @@ impl From<&DaemonError> for Exit {
             DaemonError::Unsupported(_) => Self::Unsupported,
             DaemonError::AlreadyRunning(_) => Self::AlreadyRunning,
             DaemonError::Sensor(error) => Self::from(error),
+            DaemonError::Store(error) => Self::from(error),
             DaemonError::Judge(_) | DaemonError::Other(_) => Self::Failed,
         }
     }
@@ -116,6 +121,17 @@ impl From<&SensorError> for Exit {
             | SensorError::Load { .. }
             | SensorError::NoTier { .. } => Self::Unsupported,
             SensorError::Abi { .. } | SensorError::Order { .. } => Self::Failed,
+        }
+    }
+}
+
+impl From<&StoreError> for Exit {
+    fn from(error: &StoreError) -> Self {
+        match error {
+            StoreError::Usage(_) => Self::Usage,
+            StoreError::NotPermitted { .. } => Self::NotPermitted,
+            StoreError::InUse { .. } => Self::AlreadyRunning,
+            _ => Self::Failed,
         }
     }
 }
@@ -146,6 +162,7 @@ mod tests {
             (Exit::OutputFailed, 6),
             (Exit::NoMonitor, 7),
             (Exit::Unknown, 8),
+            (Exit::Broken, 9),
             (Exit::Found, 10),
             (Exit::NotExecutable, 126),
             (Exit::NotFound, 127),

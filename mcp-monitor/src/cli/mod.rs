@@ -9,12 +9,14 @@ mod drawn;
 mod events;
 pub mod exit_code;
 mod explain;
+mod export;
 mod findings;
 pub mod identity;
 mod inventory;
 pub mod lock;
 mod pause;
 pub mod query;
+mod recording;
 mod report;
 mod run;
 mod serve;
@@ -23,6 +25,7 @@ pub mod spawn;
 mod state;
 mod status;
 mod top;
+mod verify;
 mod watch;
 mod workloads;
 
@@ -101,6 +104,11 @@ enum Command {
     Pause(pause::Pause),
     /// Let a frozen workload go on. Only root; recorded with who and why.
     Resume(pause::Pause),
+    /// Prove that nothing that was recorded was changed, cut off or taken out.
+    #[command(after_long_help = exit_code::TABLE)]
+    Verify(verify::Verify),
+    /// Write what was recorded in a span of time to one file that proves itself elsewhere.
+    Export(export::Export),
     /// Say what this host offers, what is not seen, and how to repair it.
     Doctor(doctor::Doctor),
     /// List the MCP servers that the configurations of clients declare. Needs no running monitor.
@@ -135,6 +143,8 @@ pub fn main() -> Exit {
         Command::Resume(pause) => pause.run("resume"),
         Command::Report(report) => report.run(),
         Command::Top(top) => top.run(),
+        Command::Verify(verify) => verify.run(),
+        Command::Export(export) => Ok(export.run()),
         Command::Doctor(doctor) => doctor.run(),
         Command::Inventory(inventory) => inventory.run(),
         Command::Bugreport(bugreport) => bugreport.run(),

@@ -6,6 +6,7 @@ use super::{
     finish,
     lock::Lock,
     preconditions,
+    recording::RecordingOptions,
     serve::ServeOptions,
     signals::{Signals, Wish},
 };
@@ -23,6 +24,11 @@ pub(super) struct Run {
     stream: StreamOptions,
     #[command(flatten)]
     serve: ServeOptions,
+    #[command(flatten)]
+    recording: RecordingOptions,
+    /// Record nothing.
+    #[arg(long, conflicts_with = "store", help_heading = "Recording")]
+    no_store: bool,
     /// Watch this process and its descendants, those that run already included. May be given several times.
     #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
     pid: Vec<u32>,
@@ -56,7 +62,8 @@ impl Run {
             super::say(&"nothing to watch was named: give --pid or --cgroup. Ctrl-C ends");
         }
         let roots = Roots { pids: self.pid.clone(), cgroups: self.cgroup.clone(), ..Roots::default() };
-        let settings = Settings { control: Some(served), ..self.monitor.settings(roots) };
+        let store = (!self.no_store).then(|| self.recording.always());
+        let settings = Settings { control: Some(served), store, ..self.monitor.settings(roots) };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let result = runtime.block_on(async {
             let mut signals = Signals::new()?;

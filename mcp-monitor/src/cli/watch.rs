@@ -7,6 +7,7 @@ use super::{
     identity::run_as,
     lock::Lock,
     preconditions,
+    recording::RecordingOptions,
     serve::ServeOptions,
     signals::{Signals, Wish, is_foreground},
     spawn::{Ended, Handle, SpawnError, hold},
@@ -29,6 +30,8 @@ pub(super) struct Watch {
     stream: StreamOptions,
     #[command(flatten)]
     serve: ServeOptions,
+    #[command(flatten)]
+    recording: RecordingOptions,
     /// Run COMMAND as root. Otherwise it runs as the user who called sudo.
     #[arg(long)]
     as_root: bool,
@@ -101,7 +104,8 @@ impl Watch {
             homes,
             ..Roots::default()
         };
-        let settings = Settings { control: Some(served), ..self.monitor.settings(roots) };
+        let store = self.recording.when_asked();
+        let settings = Settings { control: Some(served), store, ..self.monitor.settings(roots) };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (report, ended) = runtime.block_on(async {
             let signals = Signals::new()?;

@@ -11,6 +11,7 @@ use super::{
     freeze,
     lineages::Lineages,
     marks::Marks,
+    recording::Recorder,
     settings::SettingsWatch,
     surroundings::Surroundings,
 };
@@ -89,6 +90,7 @@ struct Stages<'stream> {
     tally: summary::Tally,
     stream: &'stream mut Stream,
     publisher: Publisher,
+    recorder: Recorder,
     repeats: Repeats,
     workloads: Vec<(SegmentId, Arc<Workload>)>,
     undecoded: u64,
@@ -101,6 +103,7 @@ impl<'stream> Pipeline<'stream> {
         judge: Box<Judge>,
         stream: &'stream mut Stream,
         publisher: Publisher,
+        recorder: Recorder,
     ) -> Result<Self, DaemonError> {
         let settings = SettingsWatch::start(&judge).map_err(|error| DaemonError::Judge(error.into()))?;
         let ledger = Ledger::new(judge.severities(), judge.techniques())
@@ -112,6 +115,7 @@ impl<'stream> Pipeline<'stream> {
             tally: summary::Tally::new(Clock::now()),
             stream,
             publisher,
+            recorder,
             repeats: Repeats::default(),
             workloads: Vec::new(),
             undecoded: 0,
@@ -165,6 +169,9 @@ impl<'stream> Pipeline<'stream> {
             self.note_started_before(segment);
             self.lineages.cgroup(&mut self.sensor.orders, path, segment)?;
         }
+        if let Some((cause, what, count)) = self.stages.recorder.gap() {
+            self.lose(cause, None, what, count);
+        }
         Ok(())
     }
 
@@ -213,6 +220,7 @@ impl<'stream> Pipeline<'stream> {
                 break;
             }
         }
+        self.stages.recorder.note_progress(&self.sensor.sequences);
         self.stages.flush();
         more
     }
@@ -348,6 +356,9 @@ impl<'stream> Pipeline<'stream> {
         }
         self.unexplained_gaps();
         self.tell_what_was_not_kept();
+        for (cause, what, count) in self.stages.recorder.losses() {
+            self.lose(cause, None, what, count);
+        }
         let Self { mut stages, lost, settings, .. } = self;
         for event in settings.finish(&mut stages.judge) {
             stages.tell(event);
@@ -409,6 +420,9 @@ impl<'stream> Pipeline<'stream> {
     }
 
     fn collect_losses(&mut self) {
+        for (cause, what, count) in self.stages.recorder.losses() {
+            self.lose(cause, None, what, count);
+        }
         let fresh = self.losses.collect(&self.sensor.orders);
         if fresh.iter().any(|loss| loss.cause == mcp_monitor_common::loss::LossCause::LineageInsert) {
             self.lineages.label_all(&mut self.sensor.orders);
@@ -477,14 +491,17 @@ impl Stages<'_> {
         let told = match self.ledger.note(&event) {
             Noted::Nothing | Noted::Suppressed => Ok(()),
             Noted::New(finding) | Noted::Raised(finding) => {
+                self.recorder.finding(finding);
                 self.publisher.finding(finding);
                 self.stream.finding(finding, false)
             }
             Noted::Repeated(finding) => {
+                self.recorder.finding(finding);
                 self.publisher.finding(finding);
                 self.stream.finding(finding, true)
             }
         };
+        self.recorder.event(&event);
         self.publisher.event(event);
         if self.error.is_none() {
             self.error = written.err().or(told.err());

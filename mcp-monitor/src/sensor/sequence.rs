@@ -52,6 +52,11 @@ impl SequenceTracker {
         (missing > 0).then_some(Gap { missing })
     }
 
+    /// The last number of each lane.
+    pub fn last(&self) -> impl Iterator<Item = (u32, u64)> {
+        self.lanes.iter().map(|(lane, sequence)| (*lane, *sequence))
+    }
+
     /// Records that came.
     #[must_use]
     pub fn received(&self) -> u64 {

@@ -63,16 +63,39 @@
 //! - A full disk loses events, and counts them; it loses no finding that was in the queue, and ends by itself.
 
 pub mod act;
+mod batch;
+pub mod chain;
+mod columns;
 pub mod error;
+mod files;
+#[cfg(test)]
+mod integrity_tests;
+pub mod journal;
+#[cfg(test)]
+mod life_tests;
+mod matcher;
+mod pseudonym;
 pub mod query;
+mod queue;
+mod reader;
+mod roll_up;
+mod schema;
+mod segment;
 pub mod settings;
 pub mod status;
+#[cfg(test)]
+mod tests;
+pub mod verify;
+pub mod writer;
 
 pub use act::{Act, ActReceipt, Actor};
 pub use error::StoreError;
+pub use matcher::Matcher;
 pub use query::{
     Count, CountBy, Cursor, Filter, FindingFilter, FindingRow, Order, Page, ProcessFilter, ProcessRow, Query,
     Row, Touch, Traffic, VerdictCounts, WorkloadRow,
 };
+pub use reader::Reader;
 pub use settings::Settings;
 pub use status::{Day, Recording, Status};
+pub use writer::{Gap, Store, StoreLosses, Writer};

@@ -27,6 +27,7 @@ pub(crate) fn command(setup: &Setup, word: &str) -> Command {
     command.args([word, "-o", "json", "--tier", &setup.tier]);
     // Its lock lies here, so that a monitor that runs on this host for other reasons is not in the way.
     command.env("RUNTIME_DIRECTORY", setup.scratch().join("run"));
+    command.env("STATE_DIRECTORY", setup.scratch().join("store"));
     // However this process ends, the monitor ends with it.
     // SAFETY: one system call, which is safe after fork.
     unsafe {

@@ -92,6 +92,7 @@ impl Setup {
         command.env("HOME", self.world.home()).env("NO_COLOR", "1").stdin(Stdio::null());
         // Its lock lies here, so that a monitor that runs on this host for other reasons is not in the way.
         command.env("RUNTIME_DIRECTORY", self.world.scratch.join("run"));
+        command.env("STATE_DIRECTORY", self.world.scratch.join("store"));
         command
     }
 
