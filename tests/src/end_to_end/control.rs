@@ -155,13 +155,15 @@ impl Drop for Running<'_> {
     }
 }
 
-fn reads_a_secret(setup: &Setup) -> (String, String) {
-    let secret = setup.world.secret("plain").to_string_lossy().into_owned();
-    (format!("cat {secret} >/dev/null"), secret)
+/// A secret that is one whatever homes there are.
+const SECRET: &str = "/etc/shadow";
+
+fn reads_a_secret() -> (String, String) {
+    (format!("cat {SECRET} >/dev/null"), SECRET.to_owned())
 }
 
 fn asked_by_a_person(setup: &Setup) -> Result<()> {
-    let (script, secret) = reads_a_secret(setup);
+    let (script, secret) = reads_a_secret();
     let Some(mut running) = Running::start(setup, "person", &script)? else { return Ok(()) };
     running.go()?;
     let asked = ["events", "-o", "json", "--path", &secret, "--verdict", "forbidden"];
@@ -204,7 +206,7 @@ fn asked_by_a_person(setup: &Setup) -> Result<()> {
 }
 
 fn asked_by_curl(setup: &Setup) -> Result<()> {
-    let (script, secret) = reads_a_secret(setup);
+    let (script, secret) = reads_a_secret();
     let Some(mut running) = Running::start(setup, "curl", &script)? else { return Ok(()) };
     running.go()?;
     let socket = running.socket().to_string_lossy().into_owned();
@@ -305,7 +307,7 @@ fn frozen(setup: &Setup) -> Result<()> {
 }
 
 fn another_user(setup: &Setup) -> Result<()> {
-    let (script, secret) = reads_a_secret(setup);
+    let (script, secret) = reads_a_secret();
     let Some(mut running) = Running::start(setup, "user", &script)? else { return Ok(()) };
     running.go()?;
     let asked = ["events", "-o", "json", "--path", &secret];
@@ -358,7 +360,7 @@ fn top(setup: &Setup) -> Result<()> {
         println!("control: top: not run: there is no tmux here");
         return Ok(());
     }
-    let (script, _) = reads_a_secret(setup);
+    let (script, _) = reads_a_secret();
     let Some(mut running) = Running::start(setup, "top", &script)? else { return Ok(()) };
     running.go()?;
     let server = format!("mcp-monitor-{}", std::process::id());
