@@ -71,6 +71,7 @@ const PARTS: &[Part] = &[
     Part { name: "real-servers", when: When::Usual, run: |_| live::real_servers() },
     Part { name: "clients", when: When::Usual, run: |_| live::clients() },
     Part { name: "real-servers-in-machine", when: When::All, run: |_| machines::real_servers() },
+    Part { name: "coding-day", when: When::All, run: |_| live::coding_day() },
     Part { name: "demo", when: When::Usual, run: |_| live::demo() },
 ];
 

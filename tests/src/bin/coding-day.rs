@@ -1,6 +1,9 @@
 //! A day of an agent's ordinary work under `mcp-monitor watch --as agent`, and the same day with bad acts in between. The
 //! first must be quiet: nothing high, at most three medium. In the second every act must be found, on the process that
 //! did it. Both numbers are printed.
+//!
+//! With `--claude PROGRAM` it is a day of the real Claude Code: a model on loopback (`model.py`) answers with one tool call
+//! after another, and Claude Code does the work.
 
 use std::{
     fs,
@@ -28,6 +31,12 @@ struct Arguments {
     /// The folder with day.sh and bad.sh; by default the checkout's
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/coding-day"))]
     scripts: PathBuf,
+    /// Claude Code's program: it does the work of work.py then, told what to do by a model on loopback
+    #[arg(long)]
+    claude: Option<PathBuf>,
+    /// Taken like the other test programs do, and not used
+    #[arg(long, hide = true)]
+    attack: Option<PathBuf>,
     /// Where home and workspace are put; removed at the end unless something failed
     #[arg(long, default_value = "/var/lib/mcp-monitor-coding-day")]
     scratch: PathBuf,
@@ -59,21 +68,87 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<bool> {
+    let agent_quiet = match &arguments.claude {
+        Some(claude) => agent_day(arguments, claude)?,
+        None => true,
+    };
     let quiet = day(arguments, "quiet", &["day.sh"])?;
     let is_quiet = judge_quiet(&quiet);
     let bad = day(arguments, "bad", &["day.sh", "bad.sh"])?;
     let acts = acts(&arguments.scratch.join("bad/acts"))?;
     let all_found = judge_bad(&bad, &acts);
-    if is_quiet && all_found {
+    if agent_quiet && is_quiet && all_found {
         fs::remove_dir_all(&arguments.scratch).context("remove the scratch folder")?;
     } else {
         println!("what the monitor said is kept in {}", arguments.scratch.display());
     }
-    Ok(is_quiet && all_found)
+    Ok(agent_quiet && is_quiet && all_found)
+}
+
+/// The days of the real Claude Code: a quiet one, and one that ends with bad acts. True when both are as they should.
+fn agent_day(arguments: &Arguments, claude: &Path) -> Result<bool> {
+    let claude = claude.canonicalize().with_context(|| format!("find {}", claude.display()))?;
+    let quiet = with_model(arguments, &claude, "agent-quiet", false)?;
+    let is_quiet = judge_quiet(&quiet);
+    let bad = with_model(arguments, &claude, "agent-bad", true)?;
+    let acts = acts(&arguments.scratch.join("agent-bad/acts"))?;
+    Ok(is_quiet & judge_bad(&bad, &acts))
+}
+
+/// A day of Claude Code with a model of its own.
+fn with_model(arguments: &Arguments, claude: &Path, name: &str, bad: bool) -> Result<Said> {
+    let told = arguments.scratch.join(format!("{name}.model"));
+    fs::create_dir_all(&told)?;
+    let work =
+        Command::new("python3").arg(arguments.scripts.join("work.py")).output().context("run work.py")?;
+    let mut work = String::from_utf8(work.stdout).context("work.py prints text")?;
+    if bad {
+        let bad = arguments.scripts.join("bad.sh").display().to_string();
+        work.extend([". ", &bad, "\n"]);
+    }
+    fs::write(told.join("work"), &work)?;
+    let mut model = Command::new("python3");
+    model.arg(arguments.scripts.join("model.py")).arg(told.join("port")).arg(told.join("work"));
+    let mut model = model.stdin(Stdio::null()).spawn().context("start the model")?;
+    let said = wait_for(&told.join("port")).and_then(|port| {
+        let script = format!(
+            "mkdir -p project && cp /bin/true project/tool && cd project && export IS_SANDBOX=1 DISABLE_TELEMETRY=1 \
+             DISABLE_AUTOUPDATER=1 CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1 ANTHROPIC_API_KEY=none \
+             ANTHROPIC_BASE_URL=http://127.0.0.1:{port}; {} -p work --dangerously-skip-permissions >/dev/null \
+             && echo 'done {} tool calls'",
+            claude.display(),
+            work.lines().count(),
+        );
+        watched(arguments, name, &script)
+    });
+    model.kill().context("end the model")?;
+    model.wait()?;
+    said
+}
+
+/// The text of a file that somebody is about to write.
+fn wait_for(path: &Path) -> Result<String> {
+    for _ in 0..300 {
+        if let Ok(text) = fs::read_to_string(path)
+            && !text.is_empty()
+        {
+            return Ok(text);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    bail!("the model does not say its port in {}", path.display())
 }
 
 /// Runs scripts one after the other as an agent in a home and workspace of their own.
 fn day(arguments: &Arguments, name: &str, scripts: &[&str]) -> Result<Said> {
+    let script: Vec<String> =
+        scripts.iter().map(|script| format!(". {}", arguments.scripts.join(script).display())).collect();
+    let script = script.join("; cd \"$DAY\"; mkdir -p project; cp /bin/true project/tool 2>/dev/null; ");
+    watched(arguments, name, &script)
+}
+
+/// Runs a script as an agent in a home and workspace of its own.
+fn watched(arguments: &Arguments, name: &str, script: &str) -> Result<Said> {
     let place = arguments.scratch.join(name);
     if place.exists() {
         fs::remove_dir_all(&place).context("remove what an earlier run left")?;
@@ -82,15 +157,12 @@ fn day(arguments: &Arguments, name: &str, scripts: &[&str]) -> Result<Said> {
     furnish(&home)?;
     fs::create_dir_all(place.join("run"))?;
     let output = place.join("events.jsonl");
-    let script: Vec<String> =
-        scripts.iter().map(|script| format!(". {}", arguments.scripts.join(script).display())).collect();
-    let script = script.join("; cd \"$DAY\"; mkdir -p project; cp /bin/true project/tool 2>/dev/null; ");
     let mut monitor = Command::new(&arguments.monitor);
     monitor.args(["watch", "--as", "agent", "--as-root", "-o", "json", "--output-file"]).arg(&output);
     if let Some(tier) = &arguments.tier {
         monitor.args(["--tier", tier]);
     }
-    monitor.args(["--", "bash", "-c", &script]);
+    monitor.args(["--", "bash", "-c", script]);
     let real_home = std::env::var("HOME").unwrap_or_default();
     monitor
         .current_dir(&place)

@@ -31,6 +31,17 @@ pub(super) fn clients() -> Result<Count> {
     from_program("clients", &["--cache", &cache.to_string_lossy()])
 }
 
+/// A day of ordinary work that must stay quiet, and one with bad acts; with the real Claude Code where the part
+/// `clients` has fetched it.
+pub(super) fn coding_day() -> Result<Count> {
+    let claude = places::cache()?.join("clients/clients/claude-code/node_modules/.bin/claude");
+    if claude.exists() {
+        return from_program("coding-day", &["--claude", &claude.to_string_lossy()]);
+    }
+    println!("not run with Claude Code: {} is not there; run the part clients first", claude.display());
+    from_program("coding-day", &[])
+}
+
 /// The demo, which must catch both bad actions and nothing else, and must fail without the monitor.
 pub(super) fn demo() -> Result<Count> {
     let mut count = Count::default();
