@@ -16,6 +16,8 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 use serde_json::Value;
 
+/// Claude Code's program in a home.
+const INSTALLED: &str = ".local/share/claude/versions/2.1.197";
 /// Medium findings that a day may have.
 const MEDIUM_MAX: usize = 3;
 
@@ -114,12 +116,11 @@ fn with_model(arguments: &Arguments, claude: &Path, name: &str, bad: bool) -> Re
         let script = format!(
             "mkdir -p project && cp /bin/true project/tool && cd project && export IS_SANDBOX=1 DISABLE_TELEMETRY=1 \
              DISABLE_AUTOUPDATER=1 CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1 ANTHROPIC_API_KEY=none \
-             ANTHROPIC_BASE_URL=http://127.0.0.1:{port}; {} -p work --dangerously-skip-permissions >/dev/null \
+             ANTHROPIC_BASE_URL=http://127.0.0.1:{port}; ~/{INSTALLED} -p work --dangerously-skip-permissions >/dev/null \
              && echo 'done {} tool calls'",
-            claude.display(),
             work.lines().count(),
         );
-        watched(arguments, name, &script)
+        watched(arguments, name, &script, Some(claude))
     });
     model.kill().context("end the model")?;
     model.wait()?;
@@ -144,17 +145,23 @@ fn day(arguments: &Arguments, name: &str, scripts: &[&str]) -> Result<Said> {
     let script: Vec<String> =
         scripts.iter().map(|script| format!(". {}", arguments.scripts.join(script).display())).collect();
     let script = script.join("; cd \"$DAY\"; mkdir -p project; cp /bin/true project/tool 2>/dev/null; ");
-    watched(arguments, name, &script)
+    watched(arguments, name, &script, None)
 }
 
 /// Runs a script as an agent in a home and workspace of its own.
-fn watched(arguments: &Arguments, name: &str, script: &str) -> Result<Said> {
+fn watched(arguments: &Arguments, name: &str, script: &str, claude: Option<&Path>) -> Result<Said> {
     let place = arguments.scratch.join(name);
     if place.exists() {
         fs::remove_dir_all(&place).context("remove what an earlier run left")?;
     }
     let home = place.join("home");
     furnish(&home)?;
+    if let Some(claude) = claude {
+        // Where its own installer puts it: elsewhere it would be no owner of its settings, and rightly so.
+        let installed = home.join(INSTALLED);
+        fs::create_dir_all(installed.parent().context("a program lies in a folder")?)?;
+        fs::copy(claude, &installed).with_context(|| format!("install {}", installed.display()))?;
+    }
     fs::create_dir_all(place.join("run"))?;
     let output = place.join("events.jsonl");
     let mut monitor = Command::new(&arguments.monitor);
