@@ -6,6 +6,7 @@
 
 mod counts;
 mod freeze;
+mod inventory;
 mod lineages;
 mod marks;
 mod pipeline;
@@ -75,6 +76,8 @@ pub struct Roots {
     pub command: Option<(u32, Vec<std::ffi::OsString>)>,
     /// How the command is judged.
     pub kind: crate::event::WorkloadKind,
+    /// The whole host: every agent and server on it.
+    pub host: bool,
     /// Running processes, with their descendants.
     pub pids: Vec<u32>,
     /// cgroups, with all that runs in them.

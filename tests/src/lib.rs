@@ -9,4 +9,5 @@
 pub mod act;
 pub mod identity;
 pub mod servers;
+pub mod shapes;
 pub mod world;

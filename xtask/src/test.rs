@@ -72,6 +72,7 @@ const PARTS: &[Part] = &[
     Part { name: "clients", when: When::Usual, run: |_| live::clients() },
     Part { name: "real-servers-in-machine", when: When::All, run: |_| machines::real_servers() },
     Part { name: "coding-day", when: When::All, run: |_| live::coding_day() },
+    Part { name: "shapes", when: When::Usual, run: |_| live::shapes() },
     Part { name: "demo", when: When::Usual, run: |_| live::demo() },
 ];
 

@@ -19,6 +19,7 @@ pub mod query;
 mod recording;
 mod report;
 mod run;
+mod selftest;
 mod serve;
 mod signals;
 pub mod spawn;
@@ -73,13 +74,13 @@ enum Command {
     /// Run a command and watch it and all its descendants.
     #[command(after_long_help = exit_code::TABLE)]
     Watch(watch::Watch),
-    /// Watch processes and cgroups that already run, until Ctrl-C.
+    /// Watch every agent and MCP server of this host, or what is named, until Ctrl-C.
     #[command(after_long_help = exit_code::TABLE)]
     Run(run::Run),
     /// Say how the monitor is.
     #[command(after_long_help = exit_code::TABLE)]
     Status(status::StatusCommand),
-    /// List MCP servers and agents that were seen.
+    /// Show the agents and MCP servers of this host: what runs, what is declared, what is unknown.
     #[command(after_long_help = exit_code::TABLE)]
     Workloads(workloads::WorkloadsCommand),
     /// Show what processes did.
@@ -109,6 +110,8 @@ enum Command {
     Verify(verify::Verify),
     /// Write what was recorded in a span of time to one file that proves itself elsewhere.
     Export(export::Export),
+    /// Prove that a secret's read and a connection are seen, judged and told.
+    Selftest(selftest::Selftest),
     /// Say what this host offers, what is not seen, and how to repair it.
     Doctor(doctor::Doctor),
     /// List the MCP servers that the configurations of clients declare. Needs no running monitor.
@@ -145,6 +148,7 @@ pub fn main() -> Exit {
         Command::Top(top) => top.run(),
         Command::Verify(verify) => verify.run(),
         Command::Export(export) => Ok(export.run()),
+        Command::Selftest(selftest) => selftest.run(),
         Command::Doctor(doctor) => doctor.run(),
         Command::Inventory(inventory) => inventory.run(),
         Command::Bugreport(bugreport) => bugreport.run(),

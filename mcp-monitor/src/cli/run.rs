@@ -1,4 +1,5 @@
-//! `mcp-monitor run`: the monitor in the foreground, watching processes and cgroups that already run.
+//! `mcp-monitor run`: the monitor in the foreground, watching every agent and MCP server of the host, or the processes
+//! and cgroups that are named.
 
 use super::{
     arguments::{MonitorOptions, StreamOptions},
@@ -58,10 +59,12 @@ impl Run {
             }
         };
         let mut stream = self.stream.open()?;
-        if self.pid.is_empty() && self.cgroup.is_empty() {
-            super::say(&"nothing to watch was named: give --pid or --cgroup. Ctrl-C ends");
+        // Nothing named means everything that is found.
+        let host = self.pid.is_empty() && self.cgroup.is_empty();
+        if host {
+            super::say(&"watching every agent and MCP server of this host. Ctrl-C ends");
         }
-        let roots = Roots { pids: self.pid.clone(), cgroups: self.cgroup.clone(), ..Roots::default() };
+        let roots = Roots { host, pids: self.pid.clone(), cgroups: self.cgroup.clone(), ..Roots::default() };
         let store = (!self.no_store).then(|| self.recording.always());
         let settings = Settings { control: Some(served), store, ..self.monitor.settings(roots) };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

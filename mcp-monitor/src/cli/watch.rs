@@ -143,7 +143,7 @@ impl Watch {
 
 /// Waits for COMMAND to end and passes signals on to it: what the terminal sends reaches it by itself, a second
 /// Ctrl-C asks it to end, a third one ends it. After its end any signal ends the watch.
-async fn supervise(
+pub(super) async fn supervise(
     mut ended: Ended,
     handle: &Handle,
     mut signals: Signals,

@@ -4,12 +4,13 @@
 
 use crate::{
     event::{Event, Finding, ProcessId, Workload},
+    inventory::live::Snapshot,
     render::Origin,
 };
 use std::{
     collections::{HashMap, HashSet},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -38,6 +39,8 @@ pub(super) struct Pulse {
     pub(super) waiting: AtomicU64,
     /// Changes with each turn of the pipeline.
     pub(super) turns: AtomicU64,
+    /// The inventory as last told; the queue is for what happens.
+    pub(super) inventory: Mutex<Arc<Snapshot>>,
     pub(super) ready: AtomicBool,
     pub(super) stopped: AtomicBool,
 }
@@ -88,6 +91,11 @@ impl Publisher {
             living.entry(instance).or_default().insert(pid.0);
         }
         self.send(Message::Living(living));
+    }
+
+    /// The workloads as the inventory knows them.
+    pub fn inventory(&self, snapshot: Arc<Snapshot>) {
+        *self.pulse.inventory.lock().unwrap_or_else(PoisonError::into_inner) = snapshot;
     }
 
     /// Everything is attached.

@@ -100,6 +100,7 @@ pub(super) fn api(context: Context) -> OpenApiRouter {
         .routes(routes!(state::status))
         .routes(routes!(state::workloads))
         .routes(routes!(state::workload))
+        .routes(routes!(state::inventory))
         .routes(routes!(state::coverage))
         .routes(routes!(state::top))
         .routes(routes!(state::doctor))

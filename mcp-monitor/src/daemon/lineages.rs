@@ -23,9 +23,9 @@ const LOOKS_MAX: usize = 16;
 
 /// A process as `/proc/PID/stat` tells of it.
 #[derive(Clone, Copy, Debug)]
-struct Seen {
-    parent: ProcessId,
-    start_ticks: u64,
+pub(super) struct Seen {
+    pub(super) parent: ProcessId,
+    pub(super) start_ticks: u64,
 }
 
 /// Everything that the user named, each with its segment.
@@ -177,7 +177,7 @@ fn segment_of(
     None
 }
 
-fn processes() -> HashMap<ProcessId, Seen> {
+pub(super) fn processes() -> HashMap<ProcessId, Seen> {
     let Ok(all) = procfs::process::all_processes() else { return HashMap::new() };
     all.flatten()
         .filter_map(|process| {

@@ -9,6 +9,7 @@ use super::{
     DaemonError, Roots, Settings,
     counts::{Losses, Repeats},
     freeze,
+    inventory::{Inventory, Told},
     lineages::Lineages,
     marks::Marks,
     recording::Recorder,
@@ -25,7 +26,15 @@ use crate::{
     finding::ledger::{Ledger, Noted},
     host::{attribute::Attributor, clock::Clock, sockets, users::Users},
     render::{Stream, StreamError, Summary, summary},
-    sensor::{Sensor, canary::CANARY_SEGMENT, decode::decode, health, mask, trial::ProgramState},
+    sensor::{
+        Sensor,
+        canary::CANARY_SEGMENT,
+        decode::{RecordBody, decode},
+        health, mask,
+        orders::Orders,
+        sequence::SequenceTracker,
+        trial::ProgramState,
+    },
 };
 
 /// Records between two looks at what must be published.
@@ -92,7 +101,11 @@ struct Stages<'stream> {
     publisher: Publisher,
     recorder: Recorder,
     repeats: Repeats,
-    workloads: Vec<(SegmentId, Arc<Workload>)>,
+    inventory: Inventory,
+    /// Instances that live.
+    workloads: Vec<Arc<Workload>>,
+    /// What the tier cannot see, in words.
+    blind: Vec<String>,
     undecoded: u64,
     error: Option<StreamError>,
 }
@@ -117,7 +130,10 @@ impl<'stream> Pipeline<'stream> {
             publisher,
             recorder,
             repeats: Repeats::default(),
+            inventory: Inventory::new(sensor.tier.name(), Clock::measure())
+                .map_err(|error| DaemonError::Judge(error.into()))?,
             workloads: Vec::new(),
+            blind: blind_spots_of(&sensor),
             undecoded: 0,
             error: None,
         };
@@ -153,46 +169,49 @@ impl<'stream> Pipeline<'stream> {
                 ..Context::default()
             };
             self.stages.judge.describe(&workload.instance, context)?;
-            let segment = self.open(workload);
+            let segment = self.open(workload, Some(*pid));
             self.command = Some(segment);
             Lineages::command(&mut self.sensor.orders, *pid, segment)?;
         }
         for &pid in &roots.pids {
             let name = format!("pid {pid}");
-            let segment = self.open(workload(&name, &name));
+            let segment = self.open(workload(&name, &name), Some(pid));
             self.note_started_before(segment);
             self.lineages.process(&mut self.sensor.orders, pid, segment)?;
         }
         for path in &roots.cgroups {
             let name = path.display().to_string();
-            let segment = self.open(workload(&name, &name));
+            let segment = self.open(workload(&name, &name), None);
             self.note_started_before(segment);
             self.lineages.cgroup(&mut self.sensor.orders, path, segment)?;
         }
         if let Some((cause, what, count)) = self.stages.recorder.gap() {
             self.lose(cause, None, what, count);
         }
+        let working = roots.command.as_ref().and_then(|(pid, _)| super::inventory::working_folder(*pid));
+        self.stages.inventory.read_declarations(&roots.homes, working);
+        if roots.host {
+            self.watch_host();
+        }
         Ok(())
     }
 
-    fn open(&mut self, workload: Workload) -> SegmentId {
+    fn open(&mut self, workload: Workload, root: Option<u32>) -> SegmentId {
         let segment = SegmentId(self.next_segment);
         self.next_segment += 1;
         let workload = Arc::new(workload);
         self.stages.attributor.assign(segment, Arc::clone(&workload));
-        for &(observation, what) in blind_spots(self.sensor.tier) {
-            self.stages.blind(&workload, format!("{}: {what}", observation.name()));
-        }
-        for row in &self.sensor.trial.programs {
-            if let (true, ProgramState::Refused(why)) = (row.tier == self.sensor.tier, &row.state) {
-                self.stages.blind(
-                    &workload,
-                    format!("{}: {} is not in use: {why}", row.observation.name(), row.name),
-                );
-            }
-        }
-        self.stages.workloads.push((segment, workload));
+        self.stages.inventory.adopt(segment, &workload, root);
+        self.stages.begin(workload);
         segment
+    }
+
+    /// Looks out for agents and servers on the whole host: those that will start, and those that run.
+    fn watch_host(&mut self) {
+        let Self { sensor, stages, next_segment, .. } = self;
+        stages.inventory.watch(&mut sensor.orders);
+        let told = stages.inventory.look(&mut sensor.orders, next_segment);
+        stages.take(told);
     }
 
     fn note_started_before(&mut self, segment: SegmentId) {
@@ -212,8 +231,8 @@ impl<'stream> Pipeline<'stream> {
         let mut more = true;
         for _ in 0..BATCHES {
             let Self { sensor, stages, .. } = self;
-            let Sensor { ring, sequences, .. } = sensor;
-            let count = ring.drain(BATCH, |bytes| stages.record(bytes, sequences));
+            let Sensor { ring, sequences, orders, .. } = sensor;
+            let count = ring.drain(BATCH, |bytes| stages.record(bytes, sequences, orders));
             self.marks.publish(&self.stages.judge, &mut self.sensor.orders);
             if count < BATCH {
                 more = false;
@@ -238,6 +257,15 @@ impl<'stream> Pipeline<'stream> {
             self.lose("missed-exit", None, "ends of processes that the kernel did not report", missed);
         }
         self.stages.attributor.tick(Clock::now());
+        let Self { sensor, stages, next_segment, .. } = self;
+        let mut told = stages.inventory.tick(&mut sensor.orders);
+        if let Some(snapshot) = stages.inventory.snapshot() {
+            stages.publisher.inventory(snapshot);
+        }
+        if look {
+            told.extend(stages.inventory.sweep(&mut sensor.orders, next_segment));
+        }
+        stages.take(told);
         self.collect_losses();
         self.marks.poll(&mut self.stages.judge);
         self.surroundings.poll(&mut self.stages.judge);
@@ -453,7 +481,7 @@ impl<'stream> Pipeline<'stream> {
         }
         let concerned = match workload {
             Some(workload) => vec![workload],
-            None => self.stages.workloads.iter().map(|(_, workload)| Arc::clone(workload)).collect(),
+            None => self.stages.workloads.clone(),
         };
         for workload in concerned {
             let note = CoverageNote { cause, what: what.to_owned(), count };
@@ -464,7 +492,7 @@ impl<'stream> Pipeline<'stream> {
 }
 
 impl Stages<'_> {
-    fn record(&mut self, bytes: &[u8], sequences: &mut crate::sensor::sequence::SequenceTracker) {
+    fn record(&mut self, bytes: &[u8], sequences: &mut SequenceTracker, orders: &mut Orders) {
         let Ok(record) = decode(bytes) else {
             self.undecoded += 1;
             return;
@@ -473,9 +501,51 @@ impl Stages<'_> {
         if record.segment() == CANARY_SEGMENT {
             return;
         }
-        if let Some(event) = self.attributor.attribute(record) {
+        if let RecordBody::Segment(parent) = &record.body {
+            self.inventory.open(record.segment(), *parent);
+        }
+        let Some(event) = self.attributor.resolve(record) else { return };
+        let told = self.inventory.observe(&event, orders);
+        self.take(told);
+        if let Some(event) = self.attributor.place(event) {
             self.event(event);
         }
+    }
+
+    /// What the inventory says of segments and instances.
+    fn take(&mut self, told: Vec<Told>) {
+        for one in told {
+            match one {
+                Told::Assign(segment, workload, context) => {
+                    // A table that is full leaves the instance to be judged by its kind alone, counted by the judge.
+                    if let Err(error) = self.judge.describe(&workload.instance, context) {
+                        self.blind(&workload, error.to_string());
+                    }
+                    self.begin(Arc::clone(&workload));
+                    for event in self.attributor.assign(segment, workload) {
+                        self.event(event);
+                    }
+                }
+                Told::Drop(segment) => self.attributor.drop_segment(segment),
+                Told::Close(segment) => self.attributor.forget_segment(segment),
+                Told::Ended(instance) => {
+                    self.workloads.retain(|workload| *workload.instance != *instance);
+                }
+            }
+        }
+    }
+
+    /// An instance is known from now on, or known better.
+    fn begin(&mut self, workload: Arc<Workload>) {
+        let known = self.workloads.iter_mut().find(|known| known.instance == workload.instance);
+        if let Some(known) = known {
+            *known = workload;
+            return;
+        }
+        for what in self.blind.clone() {
+            self.blind(&workload, what);
+        }
+        self.workloads.push(workload);
     }
 
     fn event(&mut self, mut event: Event) {
@@ -488,10 +558,12 @@ impl Stages<'_> {
     /// Writes a judged event and what is found by it.
     fn tell(&mut self, event: Event) {
         let written = self.stream.event(&event);
+        let mut findings = 0;
         let told = match self.ledger.note(&event) {
             Noted::Nothing | Noted::Suppressed => Ok(()),
             Noted::New(finding) | Noted::Raised(finding) => {
                 self.recorder.finding(finding);
+                findings = 1;
                 self.publisher.finding(finding);
                 self.stream.finding(finding, false)
             }
@@ -502,6 +574,7 @@ impl Stages<'_> {
             }
         };
         self.recorder.event(&event);
+        self.inventory.count(&event, findings);
         self.publisher.event(event);
         if self.error.is_none() {
             self.error = written.err().or(told.err());
@@ -510,6 +583,7 @@ impl Stages<'_> {
 
     fn blind(&mut self, workload: &Arc<Workload>, what: String) {
         self.publisher.blind(workload, "weaker-mechanism", what.clone());
+        self.inventory.note(&workload.instance, "weaker-mechanism", &what);
         self.tally.note(&workload.name, &CoverageNote { cause: "weaker-mechanism", what, count: 1 });
     }
 
@@ -520,6 +594,19 @@ impl Stages<'_> {
             self.error = Some(error);
         }
     }
+}
+
+/// What the tier in use does not see, by its nature and on this kernel.
+fn blind_spots_of(sensor: &Sensor) -> Vec<String> {
+    let by_nature =
+        blind_spots(sensor.tier).iter().map(|(observation, what)| format!("{}: {what}", observation.name()));
+    let refused = sensor.trial.programs.iter().filter_map(|row| match &row.state {
+        ProgramState::Refused(why) if row.tier == sensor.tier => {
+            Some(format!("{}: {} is not in use: {why}", row.observation.name(), row.name))
+        }
+        _ => None,
+    });
+    by_nature.chain(refused).collect()
 }
 
 /// A workload that a person named on the command line: a server until an inventory says otherwise. `what` makes

@@ -10,6 +10,17 @@ pub enum WorkloadKind {
     Agent,
 }
 
+impl WorkloadKind {
+    /// The word that people and programs read.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Server => "server",
+            Self::Agent => "agent",
+        }
+    }
+}
+
 /// The workload and instance that an event belongs to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Workload {

@@ -103,6 +103,13 @@ impl Attributor {
 
     /// The event of a record; `None` for what only feeds the tables, and for what is held.
     pub fn attribute(&mut self, record: Record) -> Option<Event> {
+        let event = self.resolve(record)?;
+        self.place(event)
+    }
+
+    /// The event of a record with its process, and with its workload if that is known; `None` for what only feeds the
+    /// tables. To be given to [`Self::place`] once the inventory has seen it.
+    pub fn resolve(&mut self, record: Record) -> Option<Event> {
         let now = BootNs(record.header.boot_ns);
         let key = record.process();
         let segment = record.segment();
@@ -135,11 +142,25 @@ impl Attributor {
         if let Some(place) = place {
             self.relief.keep(key, place, &event);
         }
-        if workload.is_none() {
-            self.hold(event);
-            return None;
-        }
         Some(event)
+    }
+
+    /// The event with the workload of its segment; `None` for one that has none yet and is held, or never will.
+    pub fn place(&mut self, mut event: Event) -> Option<Event> {
+        if let Some(workload) = self.segments.workload(event.segment) {
+            event.workload = Arc::clone(workload);
+            return Some(event);
+        }
+        if !self.segments.is_dropped(event.segment) {
+            self.hold(event);
+        }
+        None
+    }
+
+    /// `segment` is nothing of ours: what waited for it goes nowhere, and what still comes of it.
+    pub fn drop_segment(&mut self, segment: SegmentId) {
+        self.segments.drop(segment);
+        self.held.retain(|event| event.segment != segment);
     }
 
     /// `segment` belongs to `workload` from now on: gives back the events that waited for it.
@@ -177,12 +198,7 @@ impl Attributor {
         event.id = self.identifiers.next(self.clock.timestamp(now));
         event.boot_ns = now;
         event.count = count;
-        let Some(workload) = self.segments.workload(event.segment) else {
-            self.hold(event);
-            return None;
-        };
-        event.workload = Arc::clone(workload);
-        Some(event)
+        self.place(event)
     }
 
     /// True when the first occurrence of what `key` stands for has come.

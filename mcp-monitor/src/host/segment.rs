@@ -14,6 +14,8 @@ const DEPTH_MAX: usize = 1024;
 struct Segment {
     parent: Option<SegmentId>,
     assigned: Option<Arc<Workload>>,
+    /// Nothing of ours: its records are nobody's and go nowhere.
+    dropped: bool,
     inherited: Option<Arc<Workload>>,
 }
 
@@ -31,7 +33,10 @@ impl Segments {
             known.parent = Some(parent);
             known.inherited = None;
         } else if self.has_room() {
-            self.known.insert(segment, Segment { parent: Some(parent), assigned: None, inherited: None });
+            self.known.insert(
+                segment,
+                Segment { parent: Some(parent), assigned: None, dropped: false, inherited: None },
+            );
         }
     }
 
@@ -40,11 +45,27 @@ impl Segments {
         if let Some(known) = self.known.get_mut(&segment) {
             known.assigned = Some(workload);
         } else if self.has_room() {
-            self.known.insert(segment, Segment { parent: None, assigned: Some(workload), inherited: None });
+            self.known.insert(
+                segment,
+                Segment { parent: None, assigned: Some(workload), dropped: false, inherited: None },
+            );
         }
         for known in self.known.values_mut() {
             known.inherited = None;
         }
+    }
+
+    /// `segment` is nothing of ours, until it is forgotten.
+    pub fn drop(&mut self, segment: SegmentId) {
+        if let Some(known) = self.known.get_mut(&segment) {
+            known.dropped = true;
+        }
+    }
+
+    /// True for a segment that is nothing of ours.
+    #[must_use]
+    pub fn is_dropped(&self, segment: SegmentId) -> bool {
+        self.known.get(&segment).is_some_and(|known| known.dropped)
     }
 
     /// Forgets a segment that ended; what was opened out of it keeps its workload.

@@ -23,6 +23,7 @@ pub mod summary;
 pub(crate) mod text;
 pub mod timeline;
 pub mod tree;
+pub mod workloads;
 
 pub use origin::Origin;
 pub use stream::{Format, Stream, StreamError};

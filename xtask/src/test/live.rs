@@ -42,6 +42,12 @@ pub(super) fn coding_day() -> Result<Count> {
     from_program("coding-day", &[])
 }
 
+/// Servers and agents started as their users do, and what the monitor takes them for.
+pub(super) fn shapes() -> Result<Count> {
+    let cache = places::cache()?.join("shapes");
+    from_program("shapes", &["--cache", &cache.to_string_lossy()])
+}
+
 /// The demo, which must catch both bad actions and nothing else, and must fail without the monitor.
 pub(super) fn demo() -> Result<Count> {
     let mut count = Count::default();

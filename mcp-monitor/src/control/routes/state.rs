@@ -7,6 +7,7 @@ use crate::{
         peer::Peer,
     },
     host::{kernel::Facts, kernel_checks::checks},
+    inventory::live::Snapshot,
 };
 use axum::{
     Extension, Json,
@@ -14,6 +15,7 @@ use axum::{
     http::{StatusCode, header},
     response::IntoResponse,
 };
+use std::sync::{Arc, PoisonError};
 use tokio::task::spawn_blocking;
 
 /// Findings that `top` shows.
@@ -32,6 +34,19 @@ pub(super) async fn workloads(
     Extension(peer): Extension<Peer>,
 ) -> Json<Workloads> {
     Json(context.hub.workloads(peer.access))
+}
+
+/// Agents and servers as the inventory knows them: who started whom, what is declared and does not run, what looks
+/// like a server and is unknown.
+#[utoipa::path(get, path = "/v1/inventory", tag = "state",
+    responses((status = 200, body = Snapshot), (status = 403, body = Problem)))]
+pub(super) async fn inventory(
+    State(context): State<Context>,
+    Extension(peer): Extension<Peer>,
+) -> Result<Json<Snapshot>, Refusal> {
+    everything(&peer, "the inventory")?;
+    let snapshot = Arc::clone(&context.hub.pulse.inventory.lock().unwrap_or_else(PoisonError::into_inner));
+    Ok(Json(Snapshot::clone(&snapshot)))
 }
 
 /// One instance, or the latest of a workload.

@@ -138,6 +138,11 @@ impl Agents {
         self.all.iter().find(|agent| agent.id == id)
     }
 
+    /// The ids of agents, clients left out.
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        self.all.iter().filter(|agent| !agent.only_client).map(|agent| agent.id.as_str())
+    }
+
     /// Last names of programs that are agents, for the kernel to look out for.
     pub fn names(&self) -> impl Iterator<Item = &[u8]> {
         self.names.iter().map(Vec::as_slice)

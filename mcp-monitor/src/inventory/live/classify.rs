@@ -197,6 +197,11 @@ impl Classifier {
         &self.agents
     }
 
+    /// Last names of programs that are servers.
+    pub fn server_programs(&self) -> impl Iterator<Item = &[u8]> {
+        self.marks.programs()
+    }
+
     /// What is declared.
     #[must_use]
     pub fn matcher(&self) -> &Matcher {

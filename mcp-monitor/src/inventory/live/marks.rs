@@ -42,6 +42,7 @@ pub struct Marks {
     not: Globs,
     tools: Globs,
     leaves: Vec<String>,
+    plain_programs: Vec<String>,
 }
 
 impl Marks {
@@ -54,6 +55,11 @@ impl Marks {
             programs: globs(&file.programs)?,
             not: globs(&file.not)?,
             tools: globs(&file.tools)?,
+            plain_programs: file
+                .programs
+                .into_iter()
+                .filter(|name| !name.contains(['*', '?', '[', '{']))
+                .collect(),
             words: file.words,
             arguments: file.arguments,
             leaves: file.leaves,
@@ -83,6 +89,11 @@ impl Marks {
         });
         let by_argument = self.arguments.iter().any(|words| begins_with(&program.arguments, words));
         (by_folder || by_argument).then_some(Mark::Hint)
+    }
+
+    /// Last names of known servers, as far as they are literal.
+    pub fn programs(&self) -> impl Iterator<Item = &[u8]> {
+        self.plain_programs.iter().map(String::as_bytes)
     }
 
     /// True for a program that is known and no server.

@@ -246,6 +246,20 @@ impl Registry {
         self.classify(process, below, place, host).0
     }
 
+    /// A process that already ran belongs to its parent's segment.
+    pub fn inherit(&mut self, process: &Process, segment: SegmentId, now: BootNs) {
+        self.join(process.key, segment, now);
+    }
+
+    /// The instance that a segment belongs to.
+    #[must_use]
+    pub fn owner(&self, segment: SegmentId) -> Option<&Instance> {
+        match &self.segments.get(&segment)?.owner {
+            Owner::Instance(id) => self.instances.get(id),
+            Owner::Nobody => None,
+        }
+    }
+
     fn executed(
         &mut self,
         segment: SegmentId,
@@ -598,19 +612,24 @@ impl Registry {
     fn emptied(&mut self, segment: SegmentId, now: BootNs, steps: &mut Vec<Step>) {
         let Some(Segment { owner: Owner::Instance(id), .. }) = self.segments.get(&segment) else { return };
         let id = Arc::clone(id);
-        let Some(instance) = self.instances.get_mut(&id) else { return };
-        if instance.processes == 0 && instance.lives() {
+        let Some(instance) = self.instances.get(&id) else { return };
+        // Of what the command line names not every process came by an event; the labels tell.
+        if instance.processes == 0 && instance.lives() && instance.origin != Origin::Named {
+            self.end(id, now, steps);
+        }
+    }
+
+    fn end(&mut self, id: Arc<str>, now: BootNs, steps: &mut Vec<Step>) {
+        if let Some(instance) = self.instances.get_mut(&id) {
             instance.state = State::Ended;
             instance.ended = Some(now);
-            for child in self
-                .instances
-                .values_mut()
-                .filter(|child| child.parent.as_ref() == Some(&id) && child.lives())
-            {
-                child.state = State::Orphan;
-            }
-            steps.push(Step::Ended(id));
         }
+        let children =
+            self.instances.values_mut().filter(|child| child.parent.as_ref() == Some(&id) && child.lives());
+        for child in children {
+            child.state = State::Orphan;
+        }
+        steps.push(Step::Ended(id));
     }
 
     /// Takes note of the time: segments that ended, clients that have gone, what looks like a server for long enough.
@@ -643,8 +662,9 @@ impl Registry {
         steps
     }
 
-    /// Compares with the labels that the kernel has: a missed exit ends here, too.
-    pub fn reconcile(&mut self, labels: &HashMap<ProcessId, SegmentId>, now: BootNs) -> Vec<Step> {
+    /// Compares with the labels that the kernel has, each with its process's start: a missed exit ends here, too, and
+    /// what was labelled without an event becomes known.
+    pub fn reconcile(&mut self, labels: &HashMap<ProcessId, (BootNs, SegmentId)>, now: BootNs) -> Vec<Step> {
         let gone: Vec<ProcessKey> = self
             .members
             .iter()
@@ -654,6 +674,20 @@ impl Registry {
         let mut steps = Vec::new();
         for process in gone {
             self.leave(process, now, &mut steps);
+        }
+        for (&pid, &(start, segment)) in labels {
+            if !self.members.contains_key(&pid) {
+                self.join(ProcessKey { pid, start, exec_id: 0 }, segment, now);
+            }
+        }
+        let ended: Vec<Arc<str>> = self
+            .instances
+            .values()
+            .filter(|one| one.origin == Origin::Named && one.processes == 0 && one.lives())
+            .map(|one| Arc::clone(&one.id))
+            .collect();
+        for id in ended {
+            self.end(id, now, &mut steps);
         }
         steps
     }

@@ -351,7 +351,10 @@ fn the_named_command_becomes_what_it_is() {
 #[test]
 fn a_missed_exit_ends_an_instance_too() {
     let mut play = agent_with_servers();
-    let labels = HashMap::from([(ProcessId(10), SegmentId(100)), (ProcessId(11), SegmentId(110))]);
+    let labels = HashMap::from([
+        (ProcessId(10), (BootNs(10), SegmentId(100))),
+        (ProcessId(11), (BootNs(11), SegmentId(110))),
+    ]);
     let steps = play.registry.reconcile(&labels, BootNs(play.now));
     assert!(matches!(steps.as_slice(), [Step::Ended(_)]), "{steps:?}");
 }

@@ -3,6 +3,7 @@
 //! Text of foreign origin is escaped already, so that it may be shown anywhere.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{
     instance::{Instance, Origin},
@@ -15,10 +16,10 @@ use crate::{
 };
 
 /// The name of this form.
-pub const SCHEMA: &str = "mcp-monitor/workloads/v1";
+pub const SCHEMA: &str = "mcp-monitor/inventory/v1";
 
 /// Everything.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Snapshot {
     /// [`SCHEMA`].
     pub schema: String,
@@ -39,7 +40,7 @@ pub struct Snapshot {
 }
 
 /// One instance.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct InstanceView {
     /// The workload's id.
     pub workload: String,
@@ -113,7 +114,7 @@ pub struct InstanceView {
 }
 
 /// What was not seen.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CoverageView {
     /// Cause.
     pub cause: String,
@@ -122,7 +123,7 @@ pub struct CoverageView {
 }
 
 /// A declaration.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DeclaredView {
     /// Its id, which is the workload's.
     pub id: String,
@@ -156,7 +157,7 @@ pub struct DeclaredView {
 }
 
 /// Something that looks like a server.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct UnmatchedView {
     /// Name.
     pub name: String,

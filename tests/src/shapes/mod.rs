@@ -1,0 +1,7 @@
+//! Process shapes: how servers and agents are really started, and what the monitor must take them for.
+
+mod bench;
+mod plan;
+mod talk;
+
+pub use bench::{Bench, Outcome};
