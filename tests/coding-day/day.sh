@@ -25,7 +25,7 @@ needs ssh "ssh push" && run "ssh: reads its own key on the way to a host that re
 needs sshd "git push over ssh to a real server" && echo "done git push over ssh"
 needs ssh-agent "ssh-agent" && run "ssh-agent: adds a key and lists it" ssh-agent bash -c 'ssh-add ~/.ssh/id_ed25519; ssh-add -l'
 needs npm "npm" && run "npm: installs packages with a script" bash -c 'npm init -y && npm install --no-audit --no-fund is-odd esbuild left-pad && node -e "console.log(require(\"is-odd\")(3))"'
-needs npm "npm test" && run "npm: runs the project's script" bash -c 'npm pkg set scripts.test="node -e process.exit(0)" && npm test'
+needs npm "npm test" && run "npm: runs the project's script" bash -c 'npm pkg set scripts.test="node -e 0" && npm test'
 needs python3 "python" && run "python: a virtual environment and packages" bash -c 'python3 -m venv .venv && .venv/bin/pip install -q idna six && .venv/bin/python -c "import idna, six"'
 needs python3 "python tests" && run "python: tests that open many loopback ports" python3 -c '
 import socket
