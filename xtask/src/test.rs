@@ -8,7 +8,11 @@ mod count;
 mod live;
 mod machines;
 
-use std::{process::ExitCode, time::Instant};
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+    time::Instant,
+};
 
 use anyhow::{Result, bail};
 
@@ -79,10 +83,7 @@ const PARTS: &[Part] = &[
 /// Runs the task.
 pub(crate) fn main(arguments: &Arguments) -> Result<ExitCode> {
     if arguments.list {
-        for part in PARTS {
-            println!("{}", part.name);
-        }
-        return Ok(ExitCode::SUCCESS);
+        return list();
     }
     for name in &arguments.only {
         if !PARTS.iter().any(|part| part.name == name) {
@@ -126,6 +127,18 @@ pub(crate) fn main(arguments: &Arguments) -> Result<ExitCode> {
     }
     println!("{total}");
     Ok(if total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Names the parts. Whoever reads them may stop reading, as `head` does.
+fn list() -> Result<ExitCode> {
+    let mut output = io::stdout().lock();
+    for part in PARTS {
+        match writeln!(output, "{}", part.name) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
+            written => written?,
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Runs one part and prints what came of it and how long it took.
