@@ -140,7 +140,7 @@ impl Queue {
         self.lock().closed = true;
     }
 
-    /// Waits for work, for `timeout` at most, and takes up to `events_max` events.
+    /// Waits for work, for `timeout` at most, and takes up to `events_max` events, or all of them before a flush.
     pub(super) fn take(&self, timeout: Duration, events_max: usize) -> Taken {
         let waiting = self.lock();
         let idle = |waiting: &mut Waiting| {
@@ -151,7 +151,9 @@ impl Queue {
         };
         let (mut waiting, _) =
             self.wake.wait_timeout_while(waiting, timeout, idle).unwrap_or_else(PoisonError::into_inner);
-        let count = waiting.events.len().min(events_max);
+        // What waits for a flush waits for all that came before it.
+        let flush = waiting.orders.iter().any(|order| matches!(order, Order::Flush(_)));
+        let count = if flush { waiting.events.len() } else { waiting.events.len().min(events_max) };
         let events: Vec<(Event, usize)> = waiting.events.drain(..count).collect();
         waiting.bytes -= events.iter().map(|(_, bytes)| bytes).sum::<usize>();
         Taken {
