@@ -5,6 +5,7 @@
 //! ([`counts`]). One thread does all of it; when it is too slow the ring fills, and that is counted.
 
 mod counts;
+mod delivering;
 mod freeze;
 mod inventory;
 mod lineages;
@@ -17,6 +18,7 @@ mod surroundings;
 use crate::{
     control::{self, Publisher, Server, orders::Order},
     expectation::JudgeError,
+    export,
     render::{Stream, StreamError, Summary},
     sensor::{self, SensorError},
     store::{self, StoreError},
@@ -56,6 +58,8 @@ pub struct Settings {
     pub control: Option<control::server::Settings>,
     /// Where events and findings are recorded, if they are.
     pub store: Option<store::Settings>,
+    /// Where findings and events go from the store, if they go anywhere.
+    pub sinks: Option<export::Config>,
 }
 
 /// Expectations of the command line, as given.
@@ -167,6 +171,9 @@ pub async fn run(
     publisher.origin(stream.origin());
     let readiness = sensor.ring.readiness()?;
     let recorder = Recorder::open(settings.store.as_ref(), stream.origin())?;
+    let stored = settings.store.as_ref().map(|store| &store.directory);
+    let sinks = delivering::Sinks::start(settings.sinks.as_ref(), stored)
+        .map_err(|error| DaemonError::Other(Box::new(error)))?;
     let mut pipeline = Pipeline::new(sensor, judge, stream, publisher.clone(), recorder)?;
     pipeline.watch_roots(&settings.roots)?;
     pipeline.publish_living();
@@ -208,6 +215,7 @@ pub async fn run(
         }
     };
     let (summary, late_error) = pipeline.finish(end.unwrap_or_else(|| "ended".to_owned()));
+    sinks.stop();
     Ok(Report { summary, stream_error: stream_error.or(late_error) })
 }
 

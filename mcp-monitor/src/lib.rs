@@ -8,6 +8,7 @@ pub mod control;
 pub mod daemon;
 pub mod event;
 pub mod expectation;
+pub mod export;
 pub mod finding;
 pub mod host;
 pub mod inventory;

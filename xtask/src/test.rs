@@ -70,6 +70,7 @@ const PARTS: &[Part] = &[
     Part { name: "clippy-ebpf", when: When::Quick, run: |_| checks::clippy_ebpf() },
     Part { name: "unit", when: When::Quick, run: |_| checks::unit() },
     Part { name: "fuzz", when: When::All, run: |_| checks::fuzz() },
+    Part { name: "sinks", when: When::Usual, run: |_| live::sinks() },
     Part { name: "end-to-end", when: When::Usual, run: live::end_to_end },
     Part { name: "machines", when: When::Usual, run: machines::all },
     Part { name: "real-servers", when: When::Usual, run: |_| live::real_servers() },

@@ -205,6 +205,7 @@ impl MonitorOptions {
             roots,
             control: None,
             store: None,
+            sinks: None,
         }
     }
 }

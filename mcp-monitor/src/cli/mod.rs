@@ -22,6 +22,7 @@ mod run;
 mod selftest;
 mod serve;
 mod signals;
+mod sinks;
 pub mod spawn;
 mod state;
 mod status;
@@ -112,6 +113,8 @@ enum Command {
     Export(export::Export),
     /// Prove that a secret's read and a connection are seen, judged and told.
     Selftest(selftest::Selftest),
+    /// Name receivers of findings, test them, send again, say how far they are.
+    Sinks(sinks::Sinks),
     /// Say what this host offers, what is not seen, and how to repair it.
     Doctor(doctor::Doctor),
     /// List the MCP servers that the configurations of clients declare. Needs no running monitor.
@@ -149,6 +152,7 @@ pub fn main() -> Exit {
         Command::Verify(verify) => verify.run(),
         Command::Export(export) => Ok(export.run()),
         Command::Selftest(selftest) => selftest.run(),
+        Command::Sinks(sinks) => sinks.run(),
         Command::Doctor(doctor) => doctor.run(),
         Command::Inventory(inventory) => inventory.run(),
         Command::Bugreport(bugreport) => bugreport.run(),

@@ -12,6 +12,7 @@ use super::{
     signals::{Signals, Wish},
 };
 use crate::daemon::{self, Phase, Roots, Settings};
+use crate::export::Config;
 use clap::Args;
 use std::path::PathBuf;
 use tokio::sync::watch;
@@ -30,6 +31,9 @@ pub(super) struct Run {
     /// Record nothing.
     #[arg(long, conflicts_with = "store", help_heading = "Recording")]
     no_store: bool,
+    /// Deliver findings and events to the sinks of this configuration.
+    #[arg(long, value_name = "FILE", conflicts_with = "no_store")]
+    config: Option<PathBuf>,
     /// Watch this process and its descendants, those that run already included. May be given several times.
     #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
     pid: Vec<u32>,
@@ -51,6 +55,13 @@ impl Run {
                 return Ok(Exit::Usage);
             }
         };
+        let sinks = match self.config.as_deref().map(Config::read).transpose() {
+            Ok(sinks) => sinks,
+            Err(error) => {
+                super::say(&error);
+                return Ok(Exit::Usage);
+            }
+        };
         let _lock = match Lock::take() {
             Ok(lock) => lock,
             Err(error) => {
@@ -66,7 +77,7 @@ impl Run {
         }
         let roots = Roots { host, pids: self.pid.clone(), cgroups: self.cgroup.clone(), ..Roots::default() };
         let store = (!self.no_store).then(|| self.recording.always());
-        let settings = Settings { control: Some(served), store, ..self.monitor.settings(roots) };
+        let settings = Settings { control: Some(served), store, sinks, ..self.monitor.settings(roots) };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let result = runtime.block_on(async {
             let mut signals = Signals::new()?;

@@ -19,6 +19,9 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("debootstrap", "debootstrap"),
     ("python3", "python3"),
     ("git", "git"),
+    ("rsyslogd", "rsyslog"),
+    ("aiosmtpd", "python3-aiosmtpd"),
+    ("openssl", "openssl"),
 ];
 /// Oldest node that the real servers run on.
 const OLDEST_NODE: u32 = 20;

@@ -48,6 +48,11 @@ pub(super) fn shapes() -> Result<Count> {
     from_program("shapes", &["--cache", &cache.to_string_lossy()])
 }
 
+/// Findings and events sent to real receivers and to fakes that misbehave.
+pub(super) fn sinks() -> Result<Count> {
+    from_program("sinks", &[])
+}
+
 /// The demo, which must catch both bad actions and nothing else, and must fail without the monitor.
 pub(super) fn demo() -> Result<Count> {
     let mut count = Count::default();

@@ -63,6 +63,12 @@ pub struct Event {
     /// What saw it.
     #[serde(default)]
     pub mechanism: Text,
+    /// Counts the records of a lane.
+    #[serde(default)]
+    pub sequence: u64,
+    /// Of a self-test.
+    #[serde(default)]
+    pub test: bool,
     /// How many occurrences.
     #[serde(default = "one")]
     pub count: u64,

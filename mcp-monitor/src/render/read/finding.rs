@@ -73,6 +73,9 @@ pub struct Finding {
     /// What to do.
     #[serde(default)]
     pub advice: Text,
+    /// Of a self-test.
+    #[serde(default)]
+    pub test: bool,
     /// Ids of the first events.
     #[serde(default)]
     pub events: Vec<Text>,

@@ -100,6 +100,14 @@ pub struct Process {
     pub uid: u32,
     /// The user's name.
     pub user: Option<Text>,
+    /// Audit login uid.
+    pub login_uid: Option<u32>,
+    /// Audit session.
+    pub session: Option<u32>,
+    /// Terminal.
+    pub tty: Option<Text>,
+    /// Working directory.
+    pub cwd: Option<Text>,
     /// Container.
     pub container: Option<Container>,
     /// Nearest first.
@@ -128,6 +136,10 @@ pub struct File {
     /// As seen from the process's root.
     #[serde(default)]
     pub path: Text,
+    /// Device number, `major:minor`.
+    pub device: Option<Text>,
+    /// Inode number.
+    pub inode: Option<u64>,
     /// `read`, `write` …
     #[serde(default)]
     pub access: Vec<Text>,
@@ -199,6 +211,10 @@ pub struct Network {
     pub name: Option<Text>,
     /// How sure the name is.
     pub name_confidence: Option<Text>,
+    /// Our side.
+    pub local_address: Option<IpAddr>,
+    /// Its port.
+    pub local_port: Option<u16>,
     /// Close: bytes sent.
     pub bytes_sent: Option<u64>,
     /// Close: bytes received.
@@ -208,6 +224,10 @@ pub struct Network {
 /// A DNS answer.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Dns {
+    /// The resolver.
+    pub server: Option<IpAddr>,
+    /// Its port.
+    pub server_port: Option<u16>,
     /// The name that was asked for.
     #[serde(default)]
     pub question: Text,
@@ -224,6 +244,8 @@ pub struct Dns {
 pub struct DnsAnswer {
     /// The address.
     pub address: IpAddr,
+    /// Seconds.
+    pub ttl: Option<u32>,
 }
 
 /// How a process ended.
