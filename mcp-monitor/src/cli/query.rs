@@ -13,6 +13,7 @@ use crate::{
         output::{Format, Output},
         stream::Destination,
     },
+    store::StoreError,
 };
 use clap::{Args, ValueEnum};
 use jiff::Zoned;
@@ -153,11 +154,17 @@ pub(super) struct SourceOptions {
     /// The monitor's socket [default: /run/mcp-monitor/control.sock]
     #[arg(long, value_name = "PATH", conflicts_with = "input")]
     socket: Option<PathBuf>,
+    /// Ask a store's directory, or the file of one of its days, instead of the monitor.
+    #[arg(long, value_name = "DIR|FILE", conflicts_with_all = ["input", "socket"])]
+    store: Option<PathBuf>,
 }
 
 impl SourceOptions {
     /// The source.
     pub(super) fn source(&self) -> Source {
+        if let Some(place) = &self.store {
+            return Source::Store(place.clone());
+        }
         match &self.input {
             Some(path) if path.as_os_str() == "-" => Source::StandardInput,
             Some(path) => Source::File(path.clone()),
@@ -201,13 +208,19 @@ impl From<&QueryError> for Exit {
     fn from(error: &QueryError) -> Self {
         match error {
             QueryError::Usage(_)
-            | QueryError::Source(SourceError::Filter(_) | SourceError::Client(ClientError::Wrong(_))) => {
-                Self::Usage
-            }
+            | QueryError::Source(
+                SourceError::NotFollowed
+                | SourceError::Store(StoreError::Usage(_))
+                | SourceError::Filter(_)
+                | SourceError::Client(ClientError::Wrong(_)),
+            ) => Self::Usage,
             QueryError::Unknown(_) | QueryError::Source(SourceError::Client(ClientError::Unknown(_))) => {
                 Self::Unknown
             }
-            QueryError::Source(SourceError::Client(ClientError::Refused(_))) => Self::NotPermitted,
+            QueryError::Source(
+                SourceError::Client(ClientError::Refused(_))
+                | SourceError::Store(StoreError::NotPermitted { .. }),
+            ) => Self::NotPermitted,
             QueryError::Source(SourceError::Client(ClientError::NoMonitor { reason, .. }))
                 if reason.kind() == std::io::ErrorKind::PermissionDenied =>
             {

@@ -12,6 +12,7 @@ pub mod publish;
 mod routes;
 pub mod server;
 pub mod source;
+mod stored;
 
 pub use filter::{Filter, FilterError, Matcher};
 pub use publish::Publisher;

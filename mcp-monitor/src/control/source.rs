@@ -3,8 +3,10 @@
 use super::{
     Filter, FilterError, Matcher,
     client::{Client, ClientError},
+    stored,
 };
 use crate::render::read::{self, Line, Lines, ReadError};
+use crate::store::StoreError;
 use indexmap::IndexMap;
 use std::{
     collections::VecDeque,
@@ -28,6 +30,8 @@ pub enum Source {
     File(PathBuf),
     /// A running monitor.
     Monitor(Client),
+    /// A store's directory, or the file of one of its days.
+    Store(PathBuf),
 }
 
 /// Which lines of a monitor.
@@ -57,6 +61,12 @@ pub enum SourceError {
     /// The filter.
     #[error(transparent)]
     Filter(#[from] FilterError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A store cannot be followed.
+    #[error("a store is not followed; ask the monitor that writes it, without --store")]
+    NotFollowed,
     /// A file.
     #[error("{0}: cannot be read: {1}")]
     File(String, #[source] io::Error),
@@ -87,7 +97,7 @@ impl Source {
     pub fn name(&self) -> String {
         match self {
             Self::StandardInput => "standard input".into(),
-            Self::File(path) => path.display().to_string(),
+            Self::File(path) | Self::Store(path) => path.display().to_string(),
             Self::Monitor(client) => client.socket().display().to_string(),
         }
     }
@@ -136,7 +146,7 @@ impl Source {
         let matcher = filter.matcher()?;
         let mut gathered = Gathered::default();
         let whats: &[What] = match self {
-            Self::Monitor(_) => &[What::Events, What::Findings],
+            Self::Monitor(_) | Self::Store(_) => &[What::Events, What::Findings],
             Self::StandardInput | Self::File(_) => &[What::Events],
         };
         let span = Span { last: Some(EVENTS_MAX), follow: false };
@@ -158,13 +168,25 @@ impl Source {
         span: Span,
         mut take: impl FnMut(Line, &str) -> ControlFlow<()>,
     ) -> Result<Missed, SourceError> {
-        let mut read = |source: &mut dyn BufRead| each_line(&self.name(), source, &mut take);
+        let name = self.name();
         match self {
-            Self::StandardInput => read(&mut io::stdin().lock()),
+            Self::StandardInput => each_line(&name, &mut io::stdin().lock(), &mut take),
             Self::File(path) => {
                 let file =
                     File::open(path).map_err(|error| SourceError::File(path.display().to_string(), error))?;
-                read(&mut BufReader::new(file))
+                each_line(&name, &mut BufReader::new(file), &mut take)
+            }
+            Self::Store(_) if span.follow => Err(SourceError::NotFollowed),
+            Self::Store(place) => {
+                let mut missed = Missed::default();
+                stored::each(place, what, filter, span, |text| {
+                    let Ok(line) = Line::parse(text) else {
+                        missed.unreadable += 1;
+                        return ControlFlow::Continue(());
+                    };
+                    take(line, text)
+                })?;
+                Ok(missed)
             }
             Self::Monitor(client) => {
                 let path = match what {
@@ -179,7 +201,7 @@ impl Source {
                     more.push(("follow", "true".to_owned()));
                 }
                 let body = client.lines(path, filter, &more)?;
-                match read(&mut BufReader::new(body)) {
+                match each_line(&name, &mut BufReader::new(body), &mut take) {
                     Err(SourceError::File(..)) => Err(SourceError::Ended),
                     other => other,
                 }
@@ -307,6 +329,17 @@ mod tests {
         assert_eq!(gathered.events.len(), 2 * sample::events().len());
         assert_eq!(gathered.findings.len(), 1, "told again is the same finding");
         assert_eq!(gathered.summaries.len(), 1);
+    }
+
+    #[test]
+    fn a_store_that_is_none_and_one_that_is_followed_are_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let source = Source::Store(directory.path().to_owned());
+        assert!(matches!(source.gather(&Filter::default()), Err(SourceError::Store(_))));
+        let follow = Span { last: None, follow: true };
+        let followed =
+            source.each(What::Events, &Filter::default(), follow, |_, _| ControlFlow::Continue(()));
+        assert!(matches!(followed, Err(SourceError::NotFollowed)));
     }
 
     #[test]
