@@ -8,7 +8,6 @@ use super::{
     spawn::hold, watch::supervise,
 };
 use crate::{
-    control::client::run_directory,
     daemon::{self, Phase, Report, Roots},
     event::{Finding, Rule},
     render::{
@@ -172,7 +171,10 @@ struct Scratch(PathBuf);
 
 impl Scratch {
     fn make() -> anyhow::Result<Self> {
-        let folder = run_directory().join(format!("selftest-{}", std::process::id()));
+        // Not below /run: nobody's home lies there, and a key outside of a home is none.
+        let state =
+            env::var_os("STATE_DIRECTORY").map_or_else(|| "/var/lib/mcp-monitor".into(), PathBuf::from);
+        let folder = state.join(format!("selftest-{}", std::process::id()));
         let scratch = Self(folder);
         let keys = scratch.home().join(".ssh");
         fs::DirBuilder::new()
@@ -197,7 +199,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // What stays is a canary in a folder of root's that the next boot removes.
+        // What stays is a canary in a folder of root's.
         let _ = fs::remove_dir_all(&self.0);
     }
 }
