@@ -4,6 +4,7 @@
 //! ([`lineages`]), the published secrets ([`marks`]). What was counted instead of sent or lost comes in by polling
 //! ([`counts`]). One thread does all of it; when it is too slow the ring fills, and that is counted.
 
+mod bystanders;
 mod counts;
 mod delivering;
 mod freeze;
@@ -50,6 +51,8 @@ pub struct Settings {
     pub relief: bool,
     /// Bytes of the ring buffer.
     pub ring_bytes: u32,
+    /// Opens of secrets by processes outside every workload are written down.
+    pub host_secrets: bool,
     /// What the command line declares.
     pub declared: Declared,
     /// Where lineages start.
@@ -152,6 +155,7 @@ pub async fn run(
         tier: settings.tier,
         relief: settings.relief,
         ring_bytes: settings.ring_bytes,
+        bystanders: settings.host_secrets,
         ..sensor::Options::default()
     };
     // Wrong declarations are told before anything is attached.
@@ -174,7 +178,8 @@ pub async fn run(
     let stored = settings.store.as_ref().map(|store| &store.directory);
     let sinks = delivering::Sinks::start(settings.sinks.as_ref(), stored)
         .map_err(|error| DaemonError::Other(Box::new(error)))?;
-    let mut pipeline = Pipeline::new(sensor, judge, stream, publisher.clone(), recorder)?;
+    let mut pipeline =
+        Pipeline::new(sensor, judge, stream, publisher.clone(), recorder, settings.host_secrets)?;
     pipeline.watch_roots(&settings.roots)?;
     pipeline.publish_living();
     publisher.ready();

@@ -80,6 +80,15 @@ impl From<TierOption> for Tier {
     }
 }
 
+/// What becomes of secrets that processes outside every workload open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum HostSecrets {
+    /// Nothing.
+    Off,
+    /// They are written down.
+    Record,
+}
+
 /// Which findings make the exit status 10.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FailOn {
@@ -179,6 +188,10 @@ pub(super) struct MonitorOptions {
     /// A secret that may be read: a path, or an entry of the catalogue.
     #[arg(long, value_name = "PATH|ENTRY", help_heading = "Expectations")]
     secret: Vec<String>,
+    /// Write down who else on this host opens secrets: events of no workload, never findings. What a workload wrote and
+    /// somebody else runs is a finding.
+    #[arg(long, value_name = "WHAT", default_value = "off", help_heading = "Expectations")]
+    host_secrets: HostSecrets,
     /// Use this set of mechanisms, or fail [default: the strongest that works]
     #[arg(long, help_heading = "Mechanism")]
     tier: Option<TierOption>,
@@ -196,6 +209,7 @@ impl MonitorOptions {
         Settings {
             tier: self.tier.map(Tier::from),
             relief: !self.no_relief,
+            host_secrets: self.host_secrets == HostSecrets::Record,
             ring_bytes: self.ring_bytes,
             declared: Declared {
                 egress: self.allow_egress.clone(),

@@ -7,6 +7,7 @@ use mcp_monitor_common::mechanism::blind_spots;
 
 use super::{
     DaemonError, Roots, Settings,
+    bystanders::{self, Bystanders},
     counts::{Losses, Repeats},
     freeze,
     inventory::{Inventory, Told},
@@ -84,6 +85,7 @@ pub(super) struct Pipeline<'stream> {
     marks: Marks,
     surroundings: Surroundings,
     settings: SettingsWatch,
+    bystanders: Bystanders,
     losses: Losses,
     lost: Vec<summary::Loss>,
     next_segment: u64,
@@ -117,12 +119,15 @@ impl<'stream> Pipeline<'stream> {
         stream: &'stream mut Stream,
         publisher: Publisher,
         recorder: Recorder,
+        host_secrets: bool,
     ) -> Result<Self, DaemonError> {
         let settings = SettingsWatch::start(&judge).map_err(|error| DaemonError::Judge(error.into()))?;
         let ledger = Ledger::new(judge.severities(), judge.techniques())
             .map_err(|error| DaemonError::Judge(error.into()))?;
+        let mut attributor = Attributor::default();
+        let bystanders = Bystanders::new(host_secrets, &mut attributor);
         let stages = Stages {
-            attributor: Attributor::default(),
+            attributor,
             judge,
             ledger,
             tally: summary::Tally::new(Clock::now()),
@@ -144,6 +149,7 @@ impl<'stream> Pipeline<'stream> {
             marks: Marks::default(),
             surroundings: Surroundings::default(),
             settings,
+            bystanders,
             losses: Losses::default(),
             lost: Vec::new(),
             next_segment: 1,
@@ -269,6 +275,7 @@ impl<'stream> Pipeline<'stream> {
         self.collect_losses();
         self.marks.poll(&mut self.stages.judge);
         self.surroundings.poll(&mut self.stages.judge);
+        self.bystanders.publish(&self.stages.judge, &mut self.sensor.orders);
         for event in self.settings.exchange(&mut self.stages.judge) {
             self.stages.tell(event);
         }
@@ -504,11 +511,26 @@ impl Stages<'_> {
         if let RecordBody::Segment(parent) = &record.body {
             self.inventory.open(record.segment(), *parent);
         }
+        let bystander = record.is_bystander();
         let Some(event) = self.attributor.resolve(record) else { return };
+        if bystander {
+            if let Some(event) = self.attributor.place(event) {
+                self.bystander(event);
+            }
+            return;
+        }
         let told = self.inventory.observe(&event, orders);
         self.take(told);
         if let Some(event) = self.attributor.place(event) {
             self.event(event);
+        }
+    }
+
+    fn bystander(&mut self, mut event: Event) {
+        if !bystanders::is_ourselves(&event) {
+            self.judge.judge_bystander(&mut event);
+            self.tally.event(&event);
+            self.tell(event);
         }
     }
 

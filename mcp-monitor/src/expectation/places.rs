@@ -21,6 +21,7 @@ struct PlaceFile {
     monitor: Vec<String>,
     hidden_exec: HiddenText,
     process_files: Vec<String>,
+    process_viewers: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -144,6 +145,7 @@ pub struct Places {
     stores: PathGlobs,
     memory_files: Globs,
     process_files: Vec<Vec<u8>>,
+    process_viewers: Vec<ProgramIndex>,
     escapes: Vec<Escape>,
     escape_sockets: PathGlobs,
 }
@@ -193,6 +195,7 @@ impl Places {
             hidden: numbered([&hidden])?,
             stores: numbered([&stores])?,
             memory_files: Globs::new(memory_files.iter().map(|text| (text.as_str(), 0)))?,
+            process_viewers: programs.indices(&file.process_viewers, "places.yaml")?,
             process_files: file.process_files.into_iter().map(String::into_bytes).collect(),
             escapes: escapes.collect::<Result<_, DataError>>()?,
             escape_sockets,
@@ -276,6 +279,12 @@ impl Places {
             _ if temporary => Some(OddPlace::Temporary),
             _ => Some(OddPlace::Hidden),
         }
+    }
+
+    /// One of `programs` shows processes to people.
+    #[must_use]
+    pub fn shows_processes(&self, programs: &[ProgramIndex]) -> bool {
+        programs.iter().any(|program| self.process_viewers.contains(program))
     }
 
     /// A memory file by which a container runtime protects itself.

@@ -164,7 +164,9 @@ fn watched(arguments: &Arguments, name: &str, script: &str, claude: Option<&Path
     }
     fs::create_dir_all(place.join("run"))?;
     let output = place.join("events.jsonl");
-    let mut monitor = Command::new(&arguments.monitor);
+    // Relative to where this was started, not to the workspace.
+    let program = arguments.monitor.canonicalize().unwrap_or_else(|_| arguments.monitor.clone());
+    let mut monitor = Command::new(program);
     monitor.args(["watch", "--as", "agent", "--as-root", "-o", "json", "--output-file"]).arg(&output);
     if let Some(tier) = &arguments.tier {
         monitor.args(["--tier", tier]);

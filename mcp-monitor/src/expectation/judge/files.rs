@@ -28,7 +28,7 @@ impl Judge {
         if let Some(ruling) = Self::judge_mode(case, file) {
             return ruling;
         }
-        if let Some(ruling) = self.judge_process_file(event, file, &path) {
+        if let Some(ruling) = self.judge_process_file(case, file, &path) {
             return ruling;
         }
         if !is_certain(&file.path) {
@@ -77,11 +77,12 @@ impl Judge {
             return Some(Ruling::expected(pair.to_owned(), format!("{what}; the launcher needs it")));
         }
         if case.agent {
-            if certain
-                && let Some(owner) = image.programs.iter().find(|program| entry.owners.contains(program))
-            {
-                let owner = self.programs.name(*owner);
-                return Some(Ruling::expected("owner", format!("{what}; {owner} owns it")));
+            if let Some(owner) = image.programs.iter().find(|program| entry.owners.contains(program)) {
+                let what = format!("{what}; {} owns it", self.programs.name(*owner));
+                let ruling = Ruling::expected("owner", what);
+                // Who does it is certain where the name is not; the name alone keeps it from being expected.
+                let verdict = if certain { Verdict::Expected } else { Verdict::Unjudged };
+                return Some(Ruling { verdict, ..ruling });
             }
             if entry.agents == BelowAgent::Recorded && !case.is_of_another_project(path) {
                 return Some(Ruling::unjudged(format!("{what}; agents do that all day")));
@@ -128,7 +129,8 @@ impl Judge {
         }
     }
 
-    fn judge_process_file(&self, event: &Event, file: &FileObject, path: &[u8]) -> Option<Ruling> {
+    fn judge_process_file(&self, case: &Case, file: &FileObject, path: &[u8]) -> Option<Ruling> {
+        let event = case.event;
         if !matches!(event.action, Action::Open(_) | Action::Receive(_)) || file.access.path_only {
             return None;
         }
@@ -142,6 +144,10 @@ impl Judge {
             return Some(Ruling::expected(source, "its own process, or one that it started"));
         }
         let name = crate::event::escape(name);
+        if case.agent && self.places.shows_processes(&case.image.programs) {
+            let what = format!("opened `{name}` of process {target}; its program shows processes");
+            return Some(Ruling::unjudged(what));
+        }
         let what =
             format!("opened `{name}` of process {target}, which holds what that process keeps to itself");
         Some(Ruling::broken(Rule::ProcessSnoop, Verdict::Forbidden, "default", what).tried(event.outcome))

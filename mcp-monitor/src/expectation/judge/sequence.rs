@@ -235,6 +235,9 @@ impl Judge {
             return;
         }
         if ruling.rule == Some(Rule::SecretRead) {
+            if !self.takes_content(event, file) {
+                return;
+            }
             let title = ruling.reason.to_string();
             let read = SecretRead {
                 at: event.boot_ns,
@@ -258,6 +261,18 @@ impl Judge {
             self.memory.of(&image.instance).note_fetched(&path, by);
         }
         self.note_left(case, file, &path);
+    }
+
+    /// The event gives somebody the content of a file; writing over it does not.
+    fn takes_content(&self, event: &Event, file: &FileObject) -> bool {
+        match &event.action {
+            Action::Open(_) => file.access.read || file.access.execute || !file.access.write,
+            Action::Rename(_) | Action::Link(_) => {
+                self.secrets.match_file(file, &plain(&file.path, event)).is_some()
+            }
+            Action::Receive(_) | Action::Map(_) => true,
+            _ => false,
+        }
     }
 
     fn is_downloader(&self, event: &Event) -> bool {

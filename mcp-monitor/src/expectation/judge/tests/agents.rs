@@ -154,3 +154,30 @@ fn the_package_manager_of_the_system_may_change_it_below_an_agent() {
         Some(Rule::UnexpectedWrite)
     );
 }
+
+#[test]
+fn an_owner_that_replaces_its_own_secret_by_a_name_as_given_is_recorded() {
+    let unresolved = |path: &str| FilePath { unresolved: true, ..at(path) };
+    let lock = crate::event::FileObject {
+        path: unresolved("/home/u/.git-credentials.lock"),
+        target: Some(unresolved("/home/u/.git-credentials")),
+        identity: None,
+        ..file("/home/u/.git-credentials.lock")
+    };
+    let mut play = Play::agent();
+    let event = play.done(&process(5, "/usr/bin/git", None), Action::Rename(lock.clone()));
+    assert_eq!((event.rule, event.verdict), (None, Verdict::Unjudged));
+    assert_eq!(play.rule(&process(6, "/usr/bin/mv", None), Action::Rename(lock)), Some(Rule::SecretRead));
+    // Writing over a secret gives nobody its content: what follows is no exfiltration.
+    play.done(&server(), answer("127.0.0.53", "new.example", "192.0.2.2"));
+    assert_eq!(play.rule(&server(), connect("192.0.2.2", 443)), None);
+}
+
+#[test]
+fn a_list_of_processes_is_no_snooping_below_an_agent() {
+    let environ =
+        || Action::Open(crate::event::FileObject { filesystem_magic: 0x9fa0, ..file("/proc/1/environ") });
+    assert_eq!(Play::agent().rule(&process(5, "/usr/bin/ps", None), environ()), None);
+    assert_eq!(Play::plain().rule(&process(5, "/usr/bin/ps", None), environ()), Some(Rule::ProcessSnoop));
+    assert_eq!(Play::agent().rule(&process(5, "/usr/bin/cat", None), environ()), Some(Rule::ProcessSnoop));
+}
