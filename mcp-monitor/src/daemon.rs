@@ -156,7 +156,6 @@ pub async fn run(
         relief: settings.relief,
         ring_bytes: settings.ring_bytes,
         bystanders: settings.host_secrets,
-        ..sensor::Options::default()
     };
     // Wrong declarations are told before anything is attached.
     let mut judge = pipeline::judge(&settings)?;
