@@ -114,8 +114,8 @@ impl Selftest {
 
     /// Says of each thing that was done whether it was told.
     fn judge(&self, report: &Report, secret: &Path, port: u16) -> bool {
-        let mut all = true;
         use std::fmt::Write as _;
+        let mut all = true;
         let mut lines = String::new();
         for (rule, what) in EXPECTED {
             let found = report

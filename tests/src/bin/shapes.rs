@@ -1,7 +1,7 @@
 //! Starts real MCP servers and agents in every way that their users start them, under `mcp-monitor run`, and asks the
 //! monitor what it took each for.
 //!
-//! `shapes --monitor M --cache DIR`: what is missing is fetched into DIR from npm and PyPI; a shape whose program cannot
+//! `shapes --monitor M --cache DIR`: what is missing is fetched into DIR from npm and `PyPI`; a shape whose program cannot
 //! be had here is "not run". The clients of servers are this program (so nothing declares the server) and real agents
 //! that check the servers which they were told of.
 

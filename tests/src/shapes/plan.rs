@@ -12,7 +12,7 @@ use super::{
 
 /// The server that comes from npm.
 const NODE_SERVER: &str = "@modelcontextprotocol/server-filesystem@2026.8.31";
-/// The server that comes from PyPI.
+/// The server that comes from `PyPI`.
 const PYTHON_SERVER: &str = "mcp-server-time@2026.10.19";
 /// Packages may have to be fetched on a loaded machine.
 const PATIENCE: Duration = Duration::from_mins(3);

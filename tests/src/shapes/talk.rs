@@ -30,7 +30,7 @@ impl Server {
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()
-            .with_context(|| format!("start {:?}", command.get_program()))?;
+            .with_context(|| format!("start {}", command.get_program().display()))?;
         let mut input = child.stdin.take().context("a pipe to it")?;
         let output = child.stdout.take().context("a pipe from it")?;
         writeln!(input, "{GREETING}").context("greet it")?;
