@@ -29,8 +29,8 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 pub enum ClientError {
     /// Nobody listens.
     #[error(
-        "no monitor answers at {path}: {reason}. Start one (`sudo systemctl start mcp-monitor`, or `sudo mcp-monitor \
-         run`), or read a stream that was kept (`mcp-monitor events FILE`)"
+        "no monitor answers at {path}: {reason}. Start one (`sudo mcp-monitor run`), name its socket (`--socket`), or ask \
+         what was recorded (`--store /var/lib/mcp-monitor`) or kept (`mcp-monitor events FILE`)"
     )]
     NoMonitor {
         /// The socket.

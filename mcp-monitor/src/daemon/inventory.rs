@@ -449,7 +449,7 @@ fn began(instance: &Instance, registry: &Registry) -> String {
     if let Some(parent) = instance.parent.as_ref().and_then(|id| registry.instance(id)) {
         words.push(format!("below {}", name(parent)));
     } else if let (WorkloadKind::Server, Some(client)) = (instance.workload.kind, &instance.workload.client) {
-        words.push(format!("below {client}"));
+        words.push(format!("of {client}"));
     }
     match &instance.origin {
         Origin::Declared(server) => {

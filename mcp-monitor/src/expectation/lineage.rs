@@ -103,8 +103,17 @@ impl Lineage {
         if let Action::Exec(exec) = &event.action {
             image.pipes = [pipe(&exec.stdin), pipe(&exec.stdout)];
         }
-        self.remember(image.clone());
+        // A connection may end after its process, which is not to be remembered again.
+        if !matches!(event.action, Action::Close(_)) {
+            self.remember(image.clone());
+        }
         image
+    }
+
+    /// True while a process of the instance is remembered.
+    #[must_use]
+    pub fn has_members(&self, instance: &str) -> bool {
+        self.members.contains_key(instance)
     }
 
     fn nearest_forebear(&self, process: &Process) -> Option<Image> {

@@ -23,7 +23,13 @@ mod tests;
 mod touched;
 mod writes;
 
-use std::{borrow::Cow, collections::HashMap, net::IpAddr, path::PathBuf};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, VecDeque},
+    net::IpAddr,
+    path::PathBuf,
+    sync::Arc,
+};
 
 pub use allowed::Declared;
 pub use context::Context;
@@ -48,7 +54,7 @@ use super::{
     secrets::Secrets,
     settings::Settings,
 };
-use crate::event::{Action, Decision, Event, FilePath, Outcome, Rule, Severity, Verdict};
+use crate::event::{Action, BootNs, Decision, Event, FilePath, Outcome, Rule, Severity, Verdict};
 use allowed::Allowed;
 use case::Case;
 use context::Scopes;
@@ -129,6 +135,11 @@ impl Ruling {
     }
 }
 
+/// How long what is known of an instance is kept after its last process.
+const ENDED_KEPT_NS: u64 = 30_000_000_000;
+/// Ended instances that are kept.
+const ENDED_MAX: usize = 4096;
+
 /// The judging stage.
 #[derive(Debug)]
 pub struct Judge {
@@ -152,6 +163,7 @@ pub struct Judge {
     settings: Settings,
     touched: touched::TouchedFiles,
     distrusted_answers: u64,
+    ending: VecDeque<(BootNs, Arc<str>)>,
 }
 
 impl Judge {
@@ -195,6 +207,7 @@ impl Judge {
             settings,
             touched: touched::TouchedFiles::default(),
             distrusted_answers: 0,
+            ending: VecDeque::new(),
         })
     }
 
@@ -306,6 +319,20 @@ impl Judge {
             }
         }
         if let Some(ended) = self.lineage.note_change(event) {
+            self.ending.push_back((event.boot_ns, ended));
+        }
+        self.forget_ended(event.boot_ns);
+    }
+
+    /// What is known of an instance outlives it a little: the kernel tells of the end of its connections afterwards.
+    fn forget_ended(&mut self, now: BootNs) {
+        while let Some((at, _)) = self.ending.front()
+            && (now.0.saturating_sub(at.0) > ENDED_KEPT_NS || self.ending.len() > ENDED_MAX)
+        {
+            let Some((_, ended)) = self.ending.pop_front() else { break };
+            if self.lineage.has_members(&ended) {
+                continue;
+            }
             self.names.forget(&ended);
             self.listeners.forget(&ended);
             self.scopes.forget(&ended);

@@ -44,6 +44,19 @@ fn unknown_egress() {
 }
 
 #[test]
+fn a_connection_that_ends_after_its_process_keeps_its_name() {
+    let mut play = Play::plain();
+    let npx = process(10, "/usr/bin/node", Some(NPX));
+    play.done(&npx, answer("127.0.0.53", "registry.npmjs.org", "192.0.2.7"));
+    assert_eq!(play.done(&npx, connect("192.0.2.7", 443)).verdict, Verdict::Expected);
+    play.done(&npx, Action::Exit(0));
+    let close =
+        || Action::Close(network(Endpoint::Internet("192.0.2.7".parse().unwrap(), 443), Transport::Tcp));
+    assert_eq!(play.done(&npx, close()).verdict, Verdict::Expected);
+    assert_eq!(play.done(&npx, close()).verdict, Verdict::Expected, "it is not remembered again");
+}
+
+#[test]
 fn registries_while_launching_only() {
     let mut play = Play::plain();
     let npx = process(10, "/usr/bin/node", Some(NPX));
