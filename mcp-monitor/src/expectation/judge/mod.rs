@@ -319,6 +319,7 @@ impl Judge {
             }
         }
         if let Some(ended) = self.lineage.note_change(event) {
+            self.listeners.forget(&ended);
             self.ending.push_back((event.boot_ns, ended));
         }
         self.forget_ended(event.boot_ns);
@@ -334,7 +335,6 @@ impl Judge {
                 continue;
             }
             self.names.forget(&ended);
-            self.listeners.forget(&ended);
             self.scopes.forget(&ended);
             self.memory.forget(&ended);
         }
