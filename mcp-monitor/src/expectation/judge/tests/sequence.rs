@@ -212,7 +212,7 @@ fn bystanders_are_told_and_what_a_workload_left_behind_is_found() {
     let mut play = Play::plain();
     let outside = |play: &Play, action: Action| {
         let mut event = play.event(&process(900, "/usr/sbin/cron", None), action, Outcome::Ok);
-        event.workload = std::sync::Arc::new(Workload { name: "host".into(), ..Workload::default() });
+        event.workload = Arc::new(Workload { name: "host".into(), ..Workload::default() });
         event
     };
     let mut event = outside(&play, read(KEY));
