@@ -342,26 +342,30 @@ openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out s
     run.is_ok_and(|run| run.status.success())
 }
 
-/// openssl as a server that answers every request with a page of 200; its end is the end of the process.
+/// A server with that certificate, which keeps what is posted to it; its end is the end of the process.
 fn https(world: &World, port: u16) -> Result<std::process::Child> {
-    let child = std::process::Command::new("openssl")
-        .args(["s_server", "-quiet", "-www", "-accept", &port.to_string()])
-        .arg("-cert")
-        .arg(world.path("server.pem"))
-        .arg("-key")
-        .arg(world.path("server.key"))
+    let script = world.path("https.py");
+    fs::write(&script, include_str!("https.py"))?;
+    let child = std::process::Command::new("python3")
+        .arg(&script)
+        .arg(port.to_string())
+        .args([world.path("server.pem"), world.path("server.key"), world.path("posted")])
         .stdin(std::process::Stdio::null())
         .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::null())
-        .spawn()?;
-    until(10, || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+        .spawn()
+        .context("python3")?;
+    ensure!(
+        until(10, || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()),
+        "the server does not listen"
+    );
     Ok(child)
 }
 
 fn with_https(
     monitor: &Path,
     authority: &str,
-    judge: impl Fn(&std::process::Output) -> Result<Outcome>,
+    judge: impl Fn(&std::process::Output, &str) -> Result<Outcome>,
 ) -> Result<Outcome> {
     let world = World::new(monitor)?;
     if !certificates(&world) {
@@ -376,21 +380,23 @@ fn with_https(
     let output = world.sinks(&["test", "s"])?;
     server.kill()?;
     server.wait()?;
-    judge(&output)
+    judge(&output, &fs::read_to_string(world.path("posted")).unwrap_or_default())
 }
 
 fn untrusted(monitor: &Path) -> Result<Outcome> {
-    with_https(monitor, "", |output| {
+    with_https(monitor, "", |output, posted| {
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
         ensure!(!output.status.success() && told.to_lowercase().contains("certificate"), "{told}");
+        ensure!(posted.is_empty(), "it was sent all the same");
         Ok(Outcome::Passed(told.trim().to_owned()))
     })
 }
 
 fn private_authority(monitor: &Path) -> Result<Outcome> {
-    with_https(monitor, ", tls: {ca: 'CA'}", |output| {
+    with_https(monitor, ", tls: {ca: 'CA'}", |output, posted| {
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
         ensure!(output.status.success(), "{told}");
+        ensure!(posted.contains("\"test\":true"), "what came is no test finding: {posted}");
         Ok(Outcome::Passed(String::from_utf8_lossy(&output.stdout).trim().to_owned()))
     })
 }
