@@ -7,6 +7,7 @@
 mod bystanders;
 mod counts;
 mod delivering;
+mod expectations;
 mod freeze;
 mod inventory;
 mod lineages;
@@ -24,6 +25,7 @@ use crate::{
     sensor::{self, SensorError},
     store::{self, StoreError},
 };
+pub use expectations::ExpectationSource;
 use mcp_monitor_common::mechanism::Tier;
 use pipeline::Pipeline;
 use recording::Recorder;
@@ -55,6 +57,8 @@ pub struct Settings {
     pub host_secrets: bool,
     /// What the command line declares.
     pub declared: Declared,
+    /// Where expectations come from.
+    pub expectations: Option<ExpectationSource>,
     /// Where lineages start.
     pub roots: Roots,
     /// What is served beside the stream; `None` for nothing.
@@ -159,6 +163,7 @@ pub async fn run(
     };
     // Wrong declarations are told before anything is attached.
     let mut judge = pipeline::judge(&settings)?;
+    let expectations = expectations::Expectations::first(settings.expectations.clone())?;
     marks::first_scan(&mut judge);
     surroundings::Surroundings::first(&mut judge);
     let origin = stream.origin().clone();
@@ -177,8 +182,15 @@ pub async fn run(
     let stored = settings.store.as_ref().map(|store| &store.directory);
     let sinks = delivering::Sinks::start(settings.sinks.as_ref(), stored)
         .map_err(|error| DaemonError::Other(Box::new(error)))?;
-    let mut pipeline =
-        Pipeline::new(sensor, judge, stream, publisher.clone(), recorder, settings.host_secrets)?;
+    let mut pipeline = Pipeline::new(
+        sensor,
+        judge,
+        expectations,
+        stream,
+        publisher.clone(),
+        recorder,
+        settings.host_secrets,
+    )?;
     pipeline.watch_roots(&settings.roots)?;
     pipeline.publish_living();
     publisher.ready();

@@ -3,6 +3,7 @@
 //! The way of an event: [`sensor`] → [`host`] → [`expectation`] → [`finding`] → [`render`]; [`daemon`] wires the
 //! stages and [`cli`] is what a person calls. Arrows point one way; [`event`] is the ground.
 
+pub mod audit;
 pub mod cli;
 pub mod control;
 pub mod daemon;

@@ -207,6 +207,7 @@ impl MonitorOptions {
     /// Settings for the daemon.
     pub(super) fn settings(&self, roots: Roots) -> Settings {
         Settings {
+            expectations: None,
             tier: self.tier.map(Tier::from),
             relief: !self.no_relief,
             host_secrets: self.host_secrets == HostSecrets::Record,

@@ -1,6 +1,7 @@
 //! What a person calls. One file per command; standard output is data, standard error is talk.
 
 mod arguments;
+mod audit;
 mod bugreport;
 mod completions;
 mod coverage;
@@ -8,6 +9,7 @@ mod doctor;
 mod drawn;
 mod events;
 pub mod exit_code;
+mod expect;
 mod explain;
 mod export;
 mod findings;
@@ -115,6 +117,10 @@ enum Command {
     Selftest(selftest::Selftest),
     /// Name receivers of findings, test them, send again, say how far they are.
     Sinks(sinks::Sinks),
+    /// Look for what is wrong before anything runs: configurations, declared servers, settings of the host.
+    Audit(audit::Audit),
+    /// Check, learn, test and promote expectations.
+    Expect(Box<expect::Expect>),
     /// Say what this host offers, what is not seen, and how to repair it.
     Doctor(doctor::Doctor),
     /// List the MCP servers that the configurations of clients declare. Needs no running monitor.
@@ -153,6 +159,8 @@ pub fn main() -> Exit {
         Command::Export(export) => Ok(export.run()),
         Command::Selftest(selftest) => selftest.run(),
         Command::Sinks(sinks) => sinks.run(),
+        Command::Audit(audit) => audit.run(),
+        Command::Expect(expect) => expect.run(),
         Command::Doctor(doctor) => doctor.run(),
         Command::Inventory(inventory) => inventory.run(),
         Command::Bugreport(bugreport) => bugreport.run(),

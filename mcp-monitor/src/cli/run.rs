@@ -11,8 +11,11 @@ use super::{
     serve::ServeOptions,
     signals::{Signals, Wish},
 };
-use crate::daemon::{self, Phase, Roots, Settings};
-use crate::export::Config;
+use crate::{
+    daemon::{self, ExpectationSource, Phase, Roots, Settings},
+    expectation::file::DEFAULT_DIRECTORY,
+    export::Config,
+};
 use clap::Args;
 use std::path::PathBuf;
 use tokio::sync::watch;
@@ -37,6 +40,9 @@ pub(super) struct Run {
     /// Watch this process and its descendants, those that run already included. May be given several times.
     #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
     pid: Vec<u32>,
+    /// The directory of expectations; read again when a file of it changes.
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_DIRECTORY, help_heading = "Expectations")]
+    expectations: PathBuf,
     /// Watch what runs in this cgroup (a directory below /sys/fs/cgroup), and its descendants.
     #[arg(long, value_name = "PATH")]
     cgroup: Vec<PathBuf>,
@@ -77,7 +83,13 @@ impl Run {
         }
         let roots = Roots { host, pids: self.pid.clone(), cgroups: self.cgroup.clone(), ..Roots::default() };
         let store = (!self.no_store).then(|| self.recording.always());
-        let settings = Settings { control: Some(served), store, sinks, ..self.monitor.settings(roots) };
+        let settings = Settings {
+            control: Some(served),
+            store,
+            sinks,
+            expectations: Some(ExpectationSource::Directory(self.expectations.clone())),
+            ..self.monitor.settings(roots)
+        };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let result = runtime.block_on(async {
             let mut signals = Signals::new()?;

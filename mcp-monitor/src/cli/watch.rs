@@ -13,12 +13,12 @@ use super::{
     spawn::{Ended, Handle, SpawnError, hold},
 };
 use crate::{
-    daemon::{self, Phase, Roots, Settings},
+    daemon::{self, ExpectationSource, Phase, Roots, Settings},
     event::WorkloadKind,
 };
 use clap::Args;
 use nix::sys::signal::Signal;
-use std::{ffi::OsString, os::unix::process::ExitStatusExt, process::ExitStatus};
+use std::{ffi::OsString, os::unix::process::ExitStatusExt, path::PathBuf, process::ExitStatus};
 use tokio::sync::watch;
 
 /// Options of `watch`.
@@ -38,6 +38,9 @@ pub(super) struct Watch {
     /// Judge COMMAND as this: a server by what it is expected to do, an agent by what comes of what it does.
     #[arg(long = "as", value_name = "KIND", default_value = "server")]
     kind: Kind,
+    /// What COMMAND is expected to do; read again when it changes. See `mcp-monitor expect`.
+    #[arg(long, value_name = "FILE", help_heading = "Expectations")]
+    expect: Option<PathBuf>,
     /// What to run, with its arguments.
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
@@ -105,7 +108,12 @@ impl Watch {
             ..Roots::default()
         };
         let store = self.recording.when_asked();
-        let settings = Settings { control: Some(served), store, ..self.monitor.settings(roots) };
+        let settings = Settings {
+            control: Some(served),
+            store,
+            expectations: self.expect.clone().map(ExpectationSource::File),
+            ..self.monitor.settings(roots)
+        };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (report, ended) = runtime.block_on(async {
             let signals = Signals::new()?;

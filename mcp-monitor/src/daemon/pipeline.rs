@@ -9,6 +9,7 @@ use super::{
     DaemonError, Roots, Settings,
     bystanders::{self, Bystanders},
     counts::{Losses, Repeats},
+    expectations::{self, Expectations},
     freeze,
     inventory::{Inventory, Told},
     lineages::Lineages,
@@ -86,6 +87,7 @@ pub(super) struct Pipeline<'stream> {
     surroundings: Surroundings,
     settings: SettingsWatch,
     bystanders: Bystanders,
+    expectations: Expectations,
     losses: Losses,
     lost: Vec<summary::Loss>,
     next_segment: u64,
@@ -116,6 +118,7 @@ impl<'stream> Pipeline<'stream> {
     pub(super) fn new(
         sensor: Sensor,
         judge: Box<Judge>,
+        expectations: Expectations,
         stream: &'stream mut Stream,
         publisher: Publisher,
         recorder: Recorder,
@@ -150,6 +153,7 @@ impl<'stream> Pipeline<'stream> {
             surroundings: Surroundings::default(),
             settings,
             bystanders,
+            expectations,
             losses: Losses::default(),
             lost: Vec::new(),
             next_segment: 1,
@@ -175,13 +179,19 @@ impl<'stream> Pipeline<'stream> {
                 ..Context::default()
             };
             self.stages.judge.describe(&workload.instance, context)?;
+            let subject =
+                expectations::subject_of_command(&workload.name, arguments, roots.homes.first().cloned());
+            self.expectations.describe(&mut self.stages.judge, &workload.instance, subject);
             let segment = self.open(workload, Some(*pid));
             self.command = Some(segment);
             Lineages::command(&mut self.sensor.orders, *pid, segment)?;
         }
         for &pid in &roots.pids {
             let name = format!("pid {pid}");
-            let segment = self.open(workload(&name, &name), Some(pid));
+            let workload = workload(&name, &name);
+            let subject = expectations::subject_of_process(&name, pid);
+            self.expectations.describe(&mut self.stages.judge, &workload.instance, subject);
+            let segment = self.open(workload, Some(pid));
             self.note_started_before(segment);
             self.lineages.process(&mut self.sensor.orders, pid, segment)?;
         }
@@ -279,6 +289,7 @@ impl<'stream> Pipeline<'stream> {
         for event in self.settings.exchange(&mut self.stages.judge) {
             self.stages.tell(event);
         }
+        self.expectations.poll(&mut self.stages.judge);
         self.marks.publish(&self.stages.judge, &mut self.sensor.orders);
         if self.lineages.has_cgroups() {
             self.lineages.label_all(&mut self.sensor.orders);

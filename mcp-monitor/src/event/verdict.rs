@@ -1,5 +1,7 @@
 //! What judging came to: verdict, decision, rule, severity.
 
+use std::sync::Arc;
+
 /// The result of judging.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verdict {
@@ -27,12 +29,17 @@ impl Verdict {
 }
 
 /// Why the verdict is what it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Decision {
-    /// Where the deciding line stands: `profile:node`, `command-line`, `catalogue`, `owner`, `default` …
+    /// Where the deciding line stands: `profile:node`, `command-line`, `catalogue`, `owner`, `default`,
+    /// `expectation:FILE` …
     pub source: String,
     /// In words.
     pub reason: String,
+    /// The deciding line of an expectation's file, counted from 1.
+    pub line: Option<u32>,
+    /// Which text of that file: the beginning of its SHA-256.
+    pub revision: Option<Arc<str>>,
 }
 
 /// A judged event's rule, when it broke one.
@@ -64,6 +71,10 @@ pub enum Rule {
     PrivilegeChange,
     /// A program that nobody declared.
     UnexpectedExec,
+    /// A file that the expectation does not name.
+    UnexpectedRead,
+    /// Somebody connected who is not expected to.
+    UnexpectedClient,
     /// A directory of the system was changed.
     UnexpectedWrite,
     /// A secret was read, and then somebody went to a place that is not expected.
@@ -82,7 +93,7 @@ pub enum Rule {
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::SecretRead,
         Self::UnknownEgress,
         Self::MetadataEgress,
@@ -96,6 +107,8 @@ impl Rule {
         Self::Masquerade,
         Self::PrivilegeChange,
         Self::UnexpectedExec,
+        Self::UnexpectedRead,
+        Self::UnexpectedClient,
         Self::UnexpectedWrite,
         Self::Exfiltration,
         Self::AccessProbing,
@@ -135,6 +148,8 @@ impl Rule {
             Self::Masquerade => "masquerade",
             Self::PrivilegeChange => "privilege-change",
             Self::UnexpectedExec => "unexpected-exec",
+            Self::UnexpectedRead => "unexpected-read",
+            Self::UnexpectedClient => "unexpected-client",
             Self::UnexpectedWrite => "unexpected-write",
             Self::Exfiltration => "exfiltration",
             Self::AccessProbing => "access-probing",

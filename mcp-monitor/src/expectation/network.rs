@@ -23,6 +23,14 @@ pub struct EgressError {
     problem: String,
 }
 
+impl EgressError {
+    /// What is wrong with it.
+    #[must_use]
+    pub fn problem(&self) -> &str {
+        &self.problem
+    }
+}
+
 /// One declared destination.
 #[derive(Clone, Debug)]
 pub enum Egress {
@@ -145,6 +153,17 @@ fn name(host: &str, port: Option<u16>) -> Result<Egress, String> {
 }
 
 impl Egress {
+    /// The host, and the port apart.
+    #[must_use]
+    pub fn without_port(self) -> (Self, Option<u16>) {
+        match self {
+            Self::Name(labels, port) => (Self::Name(labels, None), port),
+            Self::Address(address, port) => (Self::Address(address, None), port),
+            Self::Network(address, bits, port) => (Self::Network(address, bits, None), port),
+            Self::Unix(globs) => (Self::Unix(globs), None),
+        }
+    }
+
     /// The destination is this address and port.
     #[must_use]
     pub fn is_address(&self, address: IpAddr, port: u16) -> bool {
@@ -209,7 +228,9 @@ pub fn fold(address: IpAddr) -> IpAddr {
     address.to_canonical()
 }
 
-fn masked(address: IpAddr, bits: u8) -> IpAddr {
+/// The first address of the network of this many bits that `address` lies in.
+#[must_use]
+pub fn masked(address: IpAddr, bits: u8) -> IpAddr {
     match address {
         IpAddr::V4(address) => {
             let mask = u32::MAX.checked_shl(32 - u32::from(bits.min(32))).unwrap_or(0);

@@ -149,6 +149,17 @@ impl Profiles {
         })
     }
 
+    /// The runtime of this name.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<ProfileIndex> {
+        self.names().zip(0..).find(|(known, _)| *known == name).map(|(_, index)| index)
+    }
+
+    /// The names of all runtimes.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.runtimes.iter().map(|profile| profile.source.trim_start_matches("profile:"))
+    }
+
     /// The runtime that an executable is, by the last name of its resolved path.
     #[must_use]
     pub fn runtime(&self, executable: &[u8]) -> Option<ProfileIndex> {

@@ -43,7 +43,11 @@ pub fn finding() -> Result<Record, RecordError> {
         process: Arc::new(process),
         action: Action::Open(file),
         outcome: Outcome::Ok,
-        decision: Decision { source: "test".into(), reason: "`mcp-monitor sinks test` was called".into() },
+        decision: Decision {
+            source: "test".into(),
+            reason: "`mcp-monitor sinks test` was called".into(),
+            ..Decision::default()
+        },
         technique: "T1552.001".into(),
         tactic: "credential-access".into(),
         title: "Test of a sink".into(),

@@ -242,7 +242,11 @@ mod tests {
             count: 1,
             mechanism: "test",
             verdict: Verdict::Forbidden,
-            decision: Decision { source: source.into(), reason: "read a secret: SSH private key".into() },
+            decision: Decision {
+                source: source.into(),
+                reason: "read a secret: SSH private key".into(),
+                ..Decision::default()
+            },
             rule: Some(Rule::SecretRead),
         }
     }

@@ -136,7 +136,7 @@ impl Attributor {
                 .and_then(|index| PROGRAMS.get(index))
                 .map_or("unknown", |program| program.name),
             verdict: Verdict::Unjudged,
-            decision: Decision { source: String::new(), reason: String::new() },
+            decision: Decision::default(),
             rule: None,
         };
         if let Some(place) = place {
@@ -245,7 +245,7 @@ impl Attributor {
             outcome: Outcome::Ok,
             mechanism: "agent",
             verdict: Verdict::Unjudged,
-            decision: Decision { source: String::new(), reason: String::new() },
+            decision: Decision::default(),
             rule: None,
         }
     }

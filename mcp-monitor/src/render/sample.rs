@@ -98,7 +98,11 @@ fn event(action: Action) -> Event {
         count: 1,
         mechanism: "syscall_exit",
         verdict: Verdict::Expected,
-        decision: Decision { source: "profile:node".into(), reason: "the runtime reads it".into() },
+        decision: Decision {
+            source: "profile:node".into(),
+            reason: "the runtime reads it".into(),
+            ..Decision::default()
+        },
         rule: None,
     }
 }
@@ -150,7 +154,11 @@ pub(crate) fn events() -> Vec<Event> {
     let secret = Event {
         verdict: Verdict::Forbidden,
         rule: Some(Rule::SecretRead),
-        decision: Decision { source: "catalogue".into(), reason: "ssh-key is read by a non-owner".into() },
+        decision: Decision {
+            source: "catalogue".into(),
+            reason: "ssh-key is read by a non-owner".into(),
+            ..Decision::default()
+        },
         ..open(b"/home/user/.ssh/id_rsa")
     };
     let closed =

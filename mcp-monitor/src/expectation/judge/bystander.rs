@@ -88,7 +88,11 @@ impl Judge {
     pub fn judge_bystander(&mut self, event: &mut Event) {
         event.verdict = Verdict::Unjudged;
         event.rule = None;
-        event.decision = Decision { source: "bystander".into(), reason: "outside every workload".into() };
+        event.decision = Decision {
+            source: "bystander".into(),
+            reason: "outside every workload".into(),
+            ..Decision::default()
+        };
         if let Action::Exec(exec) = &event.action {
             let script = exec.script.as_ref().and_then(|script| script.identity);
             let files = [exec.executable.identity, script];
@@ -96,7 +100,7 @@ impl Judge {
                 return;
             };
             let what = format!("ran, outside the workload, a file that {} of it wrote", left.by);
-            event.decision = Decision { source: "left-file".into(), reason: what };
+            event.decision = Decision { source: "left-file".into(), reason: what, ..Decision::default() };
             event.verdict = Verdict::Unexpected;
             event.rule = Some(Rule::LineageEscape);
             event.workload = Arc::clone(&left.workload);
@@ -108,7 +112,8 @@ impl Judge {
                 && let Some(entry) = self.secrets.catalogue().entry(secret.entry)
             {
                 let reason = format!("outside every workload: opened a secret: {}", entry.title);
-                event.decision = Decision { source: format!("catalogue:{}", entry.id), reason };
+                event.decision =
+                    Decision { source: format!("catalogue:{}", entry.id), reason, ..Decision::default() };
             }
         }
     }

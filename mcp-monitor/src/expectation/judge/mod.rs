@@ -6,6 +6,7 @@
 //! listeners, phases.
 
 mod allowed;
+mod by_expectation;
 mod bystander;
 mod case;
 mod commands;
@@ -157,6 +158,7 @@ pub struct Judge {
     command_line: Allowed,
     monitor: Monitor,
     scopes: Scopes,
+    expectations: by_expectation::Expectations,
     listeners: Listeners,
     memory: memory::Memory,
     left: bystander::Left,
@@ -201,6 +203,7 @@ impl Judge {
             profiles,
             resolvers,
             scopes: Scopes::default(),
+            expectations: by_expectation::Expectations::default(),
             listeners: Listeners::default(),
             memory: memory::Memory::default(),
             left: bystander::Left::default(),
@@ -260,6 +263,7 @@ impl Judge {
         let scope = self.scopes.get(&event.workload.instance);
         let case = Case::new(event, image, scope);
         let (ruling, named) = self.rule(&case);
+        let (ruling, line) = self.by_expectation(&case, ruling, named.as_ref());
         let ruling = self.in_sequence(&case, ruling, named.as_ref());
         if let Some(file) = case.event.action.file() {
             self.note_settings(&case, file);
@@ -269,7 +273,9 @@ impl Judge {
             name(&mut event.action, &named);
         }
         event.verdict = ruling.verdict;
-        event.decision = Decision { source: ruling.source.into_owned(), reason: ruling.reason.into_owned() };
+        let (line, revision) = line.filter(|_| ruling.source.starts_with("expectation:")).unzip();
+        let (source, reason) = (ruling.source.into_owned(), ruling.reason.into_owned());
+        event.decision = Decision { source, reason, line, revision };
         event.rule = ruling.rule;
         self.note_change(event, &image);
     }
@@ -337,6 +343,7 @@ impl Judge {
             self.names.forget(&ended);
             self.scopes.forget(&ended);
             self.memory.forget(&ended);
+            self.expectations.forget(&ended);
         }
     }
 

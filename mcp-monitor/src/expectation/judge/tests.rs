@@ -4,6 +4,7 @@ mod agents;
 mod commands;
 mod egress;
 mod escapes;
+mod expectation;
 mod play;
 mod processes;
 mod properties;

@@ -63,8 +63,11 @@ impl Judge {
         event.id = uuid::Uuid::now_v7().to_string();
         event.verdict = Verdict::Forbidden;
         event.rule = Some(Rule::ConfigTamper);
-        event.decision =
-            Decision { source, reason: format!("changed the settings of {title}: {}", changes.words()) };
+        event.decision = Decision {
+            source,
+            reason: format!("changed the settings of {title}: {}", changes.words()),
+            ..Decision::default()
+        };
         event
     }
 

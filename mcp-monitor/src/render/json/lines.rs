@@ -18,6 +18,12 @@ use std::{borrow::Cow, ops::Not};
 #[schemars(rename = "Decision")]
 pub(super) struct DecisionValue<'a> {
     source: &'a str,
+    /// Which text of an expectation's file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revision: Option<&'a str>,
+    /// The deciding line of an expectation's file, counted from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<u32>,
     /// In words.
     reason: Text<'a>,
     #[schemars(extend("enum" = ["observed", "denied", "killed"]))]
@@ -28,6 +34,8 @@ impl<'a> DecisionValue<'a> {
     fn new(decision: &'a Decision, outcome: Outcome) -> Self {
         Self {
             source: &decision.source,
+            revision: decision.revision.as_deref(),
+            line: decision.line,
             reason: Text(decision.reason.as_bytes()),
             action: if outcome == Outcome::Denied { "denied" } else { "observed" },
         }

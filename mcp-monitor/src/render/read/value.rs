@@ -269,6 +269,10 @@ pub struct Decision {
     /// `observed`, `denied`, `killed`.
     #[serde(default)]
     pub action: Text,
+    /// Deciding line of an expectation.
+    pub line: Option<u32>,
+    /// Text of the expectation.
+    pub revision: Option<Text>,
 }
 
 /// Place in MITRE ATT&CK.

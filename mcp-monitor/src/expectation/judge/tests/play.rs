@@ -52,7 +52,7 @@ impl Play {
             count: 1,
             mechanism: "test",
             verdict: Verdict::Unjudged,
-            decision: Decision { source: String::new(), reason: String::new() },
+            decision: Decision::default(),
             rule: None,
         }
     }
