@@ -113,7 +113,11 @@ impl Source {
             count: 1,
             mechanism: "file_open",
             verdict: if secret { Verdict::Forbidden } else { Verdict::Unjudged },
-            decision: Decision { source: "agent".into(), reason: "the agent works in its workspace".into() },
+            decision: Decision {
+                source: "agent".into(),
+                reason: "the agent works in its workspace".into(),
+                ..Decision::default()
+            },
             rule: secret.then_some(Rule::SecretRead),
         }
     }

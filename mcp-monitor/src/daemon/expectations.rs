@@ -17,9 +17,14 @@ use crate::{
         Judge,
         file::{Compiled, Expectation, Set, Subject, set::SetError},
     },
-    inventory::live::{
-        program::{Execution, identify},
-        tools::Tools,
+    inventory::{
+        declared::Transport,
+        live::{
+            instance::{Instance, Origin},
+            package::Package,
+            program::{Execution, identify},
+            tools::Tools,
+        },
     },
 };
 
@@ -47,12 +52,21 @@ impl ExpectationSource {
     }
 }
 
+/// An instance and what is known of it.
+#[derive(Debug)]
+struct Described {
+    instance: String,
+    subject: Subject,
+    /// The command line of the monitor names it: a file with one document means it, whatever its name is.
+    named: bool,
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Expectations {
     source: Option<ExpectationSource>,
     set: Set,
-    instances: Vec<(String, Subject)>,
+    instances: Vec<Described>,
     watch: Option<Inotify>,
 }
 
@@ -71,11 +85,34 @@ impl Expectations {
         Ok(this)
     }
 
-    /// An instance that is judged by the expectation that means it, now and after each change of the set.
+    /// An instance that the command line names is judged by the expectation that means it, now and after each change
+    /// of the set.
     pub(super) fn describe(&mut self, judge: &mut Judge, instance: &str, subject: Subject) {
-        self.instances.retain(|(known, _)| known != instance);
-        self.apply(judge, instance, &subject);
-        self.instances.push((instance.to_owned(), subject));
+        self.keep(judge, Described { instance: instance.to_owned(), subject, named: true });
+    }
+
+    /// The same for one that was found on the host, each time when more is known of it.
+    pub(super) fn describe_found(&mut self, judge: &mut Judge, instance: &str, subject: Subject) {
+        self.keep(judge, Described { instance: instance.to_owned(), subject, named: false });
+    }
+
+    /// The instance is gone.
+    pub(super) fn forget(&mut self, instance: &str) {
+        self.instances.retain(|known| known.instance != instance);
+    }
+
+    fn keep(&mut self, judge: &mut Judge, mut described: Described) {
+        if let Some(known) = self.instances.iter().find(|known| known.instance == described.instance) {
+            // Its first process may have gone meanwhile: what it executed is still true.
+            let executable = &mut described.subject.executable;
+            *executable = executable.take().or_else(|| known.subject.executable.clone());
+            if known.subject == described.subject {
+                return;
+            }
+        }
+        self.forget(&described.instance);
+        self.apply(judge, &described);
+        self.instances.push(described);
     }
 
     /// Reads the set again if a file of it changed.
@@ -100,8 +137,8 @@ impl Expectations {
                 self.set = set;
                 say(&format!("{} expectation(s) in force", self.set.all().len()));
                 let instances = std::mem::take(&mut self.instances);
-                for (instance, subject) in &instances {
-                    self.apply(judge, instance, subject);
+                for described in &instances {
+                    self.apply(judge, described);
                 }
                 self.instances = instances;
             }
@@ -113,8 +150,9 @@ impl Expectations {
         }
     }
 
-    fn apply(&self, judge: &mut Judge, instance: &str, subject: &Subject) {
-        let expectation = self.select(subject);
+    fn apply(&self, judge: &mut Judge, described: &Described) {
+        let Described { instance, subject, .. } = described;
+        let expectation = self.select(described);
         let compiled = expectation.map(|expectation| Compiled::new(expectation, subject)).transpose();
         match compiled {
             Ok(compiled) => {
@@ -130,10 +168,10 @@ impl Expectations {
         }
     }
 
-    fn select(&self, subject: &Subject) -> Option<&Arc<Expectation>> {
+    fn select(&self, described: &Described) -> Option<&Arc<Expectation>> {
         match (&self.source, self.set.all()) {
-            (Some(ExpectationSource::File(_)), [only]) => Some(only),
-            _ => self.set.select(subject),
+            (Some(ExpectationSource::File(_)), [only]) if described.named => Some(only),
+            _ => self.set.select(&described.subject),
         }
     }
 
@@ -175,7 +213,7 @@ pub(super) fn subject_of_command(name: &str, arguments: &[OsString], home: Optio
                     working_directory: directory.as_ref().map_or(&[], |path| path.as_os_str().as_bytes()),
                 },
             );
-            program.package.iter().map(crate::inventory::live::package::Package::key).collect()
+            program.package.iter().map(Package::key).collect()
         },
     );
     Subject {
@@ -201,9 +239,186 @@ pub(super) fn subject_of_process(name: &str, pid: u32) -> Subject {
     }
 }
 
+/// What is known of an instance that was found, beside what only the host can say of it now.
+pub(super) fn subject_of_instance(
+    instance: &Instance,
+    parent: Option<&Instance>,
+    executable: Option<Vec<u8>>,
+    workspaces: Vec<PathBuf>,
+    home: Option<PathBuf>,
+) -> Subject {
+    let command = match &instance.origin {
+        Origin::Declared(server) => match &server.transport {
+            Transport::Stdio { command, .. } => command.literal().map(<[u8]>::to_vec),
+            Transport::Remote { .. } => None,
+        },
+        Origin::Named | Origin::Agent | Origin::Undeclared => None,
+    };
+    Subject {
+        name: instance.workload.name.clone(),
+        client: instance.workload.client.clone(),
+        parent: parent.map(|parent| parent.workload.name.clone()),
+        command,
+        packages: instance.package.iter().map(Package::key).collect(),
+        image: instance.image.clone(),
+        executable,
+        user: instance.user.clone(),
+        workspaces,
+        caches: home.iter().map(|home| home.join(".cache")).collect(),
+        home,
+        ..Subject::default()
+    }
+}
+
 /// Talk goes to standard error.
 fn say(message: &str) {
     use std::io::Write as _;
     // Nobody to tell when standard error is closed.
     let _ = writeln!(std::io::stderr(), "mcp-monitor: {}", escape(message.as_bytes()));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use super::*;
+    use crate::{
+        event::{BootNs, ProcessId, ProcessKey, Workload, WorkloadKind},
+        expectation::JudgeConfig,
+        inventory::live::{
+            instance::{Rate, State},
+            tools::Runtime,
+        },
+    };
+
+    fn instance(name: &str, package: &str) -> Instance {
+        let workload = Workload {
+            id: "w".into(),
+            instance: "i".into(),
+            kind: WorkloadKind::Server,
+            name: name.into(),
+            client: Some("codex".into()),
+            ..Workload::default()
+        };
+        Instance {
+            id: "i".into(),
+            workload: Arc::new(workload),
+            origin: Origin::Undeclared,
+            parent: None,
+            client_process: None,
+            root: ProcessKey { pid: ProcessId(7), start: BootNs(1), exec_id: 1 },
+            runtime: Runtime::default(),
+            launcher: None,
+            package: Package::new("npm", package, Some("1.2.3")),
+            program: Bytes::default(),
+            address: None,
+            working_directory: Bytes::default(),
+            uid: 1000,
+            user: Some("ann".into()),
+            container: None,
+            image: None,
+            state: State::Running,
+            started: BootNs(1),
+            ended: None,
+            bootstrap: false,
+            processes: 1,
+            earlier: 0,
+            version_before: None,
+            events: Rate::default(),
+            findings: Rate::default(),
+            coverage: VecDeque::new(),
+        }
+    }
+
+    fn found(name: &str, package: &str) -> Subject {
+        subject_of_instance(
+            &instance(name, package),
+            Some(&instance("shop agent", "agent")),
+            Some(b"/usr/bin/node".to_vec()),
+            vec!["/home/ann/shop".into()],
+            Some("/home/ann".into()),
+        )
+    }
+
+    /// The file of the expectation that an instance goes by.
+    fn chosen(expectations: &Expectations, instance: &str) -> Option<String> {
+        let described = expectations.instances.iter().find(|known| known.instance == instance).unwrap();
+        let expectation = expectations.select(described)?;
+        Some(expectation.file.file_name().unwrap().to_str().unwrap().to_owned())
+    }
+
+    fn judge() -> Judge {
+        Judge::new(JudgeConfig {
+            homes: vec!["/home/ann".into()],
+            resolvers: Vec::new(),
+            hosts: String::new(),
+            allow_egress: Vec::new(),
+            allow_read: Vec::new(),
+            allow_secrets: Vec::new(),
+            monitor: crate::expectation::Monitor::of_this_process(),
+        })
+        .unwrap()
+    }
+
+    fn write(directory: &Path, name: &str, text: &str) {
+        std::fs::write(directory.join(name), format!("apiVersion: mcp-monitor/v1\n{text}")).unwrap();
+    }
+
+    #[test]
+    fn what_is_found_on_the_host_goes_by_the_most_specific_expectation_that_means_it() {
+        let directory = tempfile::tempdir().unwrap();
+        write(directory.path(), "package.yaml", "match: {package: \"npm:@scope/files\"}\n");
+        write(
+            directory.path(),
+            "below.yaml",
+            "match: {package: \"npm:@scope/files\"}\nwhen: {parent: shop agent, user: ann, client: codex}\n",
+        );
+        write(directory.path(), "exe.yaml", "match: {exe: /usr/bin/node}\n");
+        let source = ExpectationSource::Directory(directory.path().to_owned());
+        let mut expectations = Expectations::first(Some(source)).unwrap();
+        let mut judge = judge();
+        expectations.describe_found(&mut judge, "one", found("files", "@scope/files"));
+        assert_eq!(chosen(&expectations, "one").as_deref(), Some("below.yaml"));
+        expectations.describe_found(&mut judge, "two", found("other", "other"));
+        assert_eq!(chosen(&expectations, "two").as_deref(), Some("exe.yaml"));
+
+        // A launcher is known better when its package is.
+        expectations.describe_found(&mut judge, "two", found("files", "@scope/files"));
+        assert_eq!(chosen(&expectations, "two").as_deref(), Some("below.yaml"));
+        assert_eq!(expectations.instances.len(), 2);
+
+        expectations.describe_found(&mut judge, "three", found("other", "other"));
+        expectations.describe_found(
+            &mut judge,
+            "three",
+            Subject { executable: None, ..found("other", "other") },
+        );
+        assert_eq!(chosen(&expectations, "three").as_deref(), Some("exe.yaml"), "its first process is gone");
+        expectations.forget("three");
+
+        write(directory.path(), "named.yaml", "workload: files\n");
+        expectations.poll(&mut judge);
+        assert_eq!(
+            chosen(&expectations, "one").as_deref(),
+            Some("named.yaml"),
+            "after a change of the set, too"
+        );
+
+        expectations.forget("one");
+        expectations.forget("two");
+        assert!(expectations.instances.is_empty());
+    }
+
+    #[test]
+    fn the_file_for_a_command_is_not_taken_for_what_it_starts() {
+        let directory = tempfile::tempdir().unwrap();
+        write(directory.path(), "one.yaml", "workload: server\n");
+        let source = ExpectationSource::File(directory.path().join("one.yaml"));
+        let mut expectations = Expectations::first(Some(source)).unwrap();
+        let mut judge = judge();
+        expectations.describe(&mut judge, "command", Subject { name: "sh".into(), ..Subject::default() });
+        expectations.describe_found(&mut judge, "below", found("files", "@scope/files"));
+        assert_eq!(chosen(&expectations, "command").as_deref(), Some("one.yaml"));
+        assert_eq!(chosen(&expectations, "below"), None);
+    }
 }

@@ -18,10 +18,10 @@ use mcp_monitor_common::map::{
     LINEAGE_BOOTSTRAP, LINEAGE_EXECUTED, SEGMENT_SPLIT, WATCH_ENTER, WATCH_SPLIT_ALWAYS,
 };
 
-use super::lineages;
+use super::{expectations::subject_of_instance, lineages};
 use crate::{
     event::{Action, BootNs, Event, ProcessId, ProcessKey, SegmentId, Workload, WorkloadKind, escape},
-    expectation::{Context, data::DataError},
+    expectation::{Context, data::DataError, file::Subject},
     host::{
         clock::Clock,
         procfs::{ProcessSource as _, Procfs},
@@ -390,6 +390,19 @@ impl Inventory {
             own_directories,
             declared: Vec::new(),
         }
+    }
+
+    /// What an expectation may know an instance by; nothing for one that the command line names.
+    pub(super) fn subject(&self, instance: &str) -> Option<Subject> {
+        let instance = self.registry.instance(instance).filter(|one| one.origin != Origin::Named)?;
+        let parent = instance.parent.as_ref().and_then(|id| self.registry.instance(id));
+        let executable =
+            self.procfs.process(instance.root).map(|process| process.executable.as_slice().to_vec());
+        let mut users = Users::default();
+        let home =
+            users.all().into_iter().find(|user| user.uid == instance.uid).map(|user| user.home.clone());
+        let (workspaces, _) = self.registry.places(&instance.id);
+        Some(subject_of_instance(instance, parent, executable, workspaces, home))
     }
 
     /// What is to be told of the workloads, when that changed or is old.

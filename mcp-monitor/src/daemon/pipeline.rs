@@ -24,7 +24,7 @@ use crate::{
         orders::{Order, OrderKind},
     },
     event::{Bytes, CoverageNote, Event, SegmentId, Workload, WorkloadKind},
-    expectation::{Context, Egress, Judge, JudgeConfig, Monitor},
+    expectation::{Context, Egress, Judge, JudgeConfig, Monitor, file::Subject},
     finding::ledger::{Ledger, Noted},
     host::{attribute::Attributor, clock::Clock, sockets, users::Users},
     render::{Stream, StreamError, Summary, summary},
@@ -87,7 +87,6 @@ pub(super) struct Pipeline<'stream> {
     surroundings: Surroundings,
     settings: SettingsWatch,
     bystanders: Bystanders,
-    expectations: Expectations,
     losses: Losses,
     lost: Vec<summary::Loss>,
     next_segment: u64,
@@ -99,6 +98,7 @@ pub(super) struct Pipeline<'stream> {
 struct Stages<'stream> {
     attributor: Attributor,
     judge: Box<Judge>,
+    expectations: Expectations,
     ledger: Ledger,
     tally: summary::Tally,
     stream: &'stream mut Stream,
@@ -132,6 +132,7 @@ impl<'stream> Pipeline<'stream> {
         let stages = Stages {
             attributor,
             judge,
+            expectations,
             ledger,
             tally: summary::Tally::new(Clock::now()),
             stream,
@@ -153,7 +154,6 @@ impl<'stream> Pipeline<'stream> {
             surroundings: Surroundings::default(),
             settings,
             bystanders,
-            expectations,
             losses: Losses::default(),
             lost: Vec::new(),
             next_segment: 1,
@@ -181,7 +181,7 @@ impl<'stream> Pipeline<'stream> {
             self.stages.judge.describe(&workload.instance, context)?;
             let subject =
                 expectations::subject_of_command(&workload.name, arguments, roots.homes.first().cloned());
-            self.expectations.describe(&mut self.stages.judge, &workload.instance, subject);
+            self.stages.expect(&workload.instance, subject);
             let segment = self.open(workload, Some(*pid));
             self.command = Some(segment);
             Lineages::command(&mut self.sensor.orders, *pid, segment)?;
@@ -190,7 +190,7 @@ impl<'stream> Pipeline<'stream> {
             let name = format!("pid {pid}");
             let workload = workload(&name, &name);
             let subject = expectations::subject_of_process(&name, pid);
-            self.expectations.describe(&mut self.stages.judge, &workload.instance, subject);
+            self.stages.expect(&workload.instance, subject);
             let segment = self.open(workload, Some(pid));
             self.note_started_before(segment);
             self.lineages.process(&mut self.sensor.orders, pid, segment)?;
@@ -289,7 +289,7 @@ impl<'stream> Pipeline<'stream> {
         for event in self.settings.exchange(&mut self.stages.judge) {
             self.stages.tell(event);
         }
-        self.expectations.poll(&mut self.stages.judge);
+        self.stages.expectations.poll(&mut self.stages.judge);
         self.marks.publish(&self.stages.judge, &mut self.sensor.orders);
         if self.lineages.has_cgroups() {
             self.lineages.label_all(&mut self.sensor.orders);
@@ -554,6 +554,9 @@ impl Stages<'_> {
                     if let Err(error) = self.judge.describe(&workload.instance, context) {
                         self.blind(&workload, error.to_string());
                     }
+                    if let Some(subject) = self.inventory.subject(&workload.instance) {
+                        self.expectations.describe_found(&mut self.judge, &workload.instance, subject);
+                    }
                     self.begin(Arc::clone(&workload));
                     for event in self.attributor.assign(segment, workload) {
                         self.event(event);
@@ -562,10 +565,16 @@ impl Stages<'_> {
                 Told::Drop(segment) => self.attributor.drop_segment(segment),
                 Told::Close(segment) => self.attributor.forget_segment(segment),
                 Told::Ended(instance) => {
+                    self.expectations.forget(&instance);
                     self.workloads.retain(|workload| *workload.instance != *instance);
                 }
             }
         }
+    }
+
+    /// An instance that the command line names goes by the expectation that means it.
+    fn expect(&mut self, instance: &str, subject: Subject) {
+        self.expectations.describe(&mut self.judge, instance, subject);
     }
 
     /// An instance is known from now on, or known better.
