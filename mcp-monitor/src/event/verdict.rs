@@ -75,7 +75,7 @@ pub enum Rule {
     UnexpectedRead,
     /// Somebody connected who is not expected to.
     UnexpectedClient,
-    /// A directory of the system was changed.
+    /// Something was written that no expectation names, or that belongs to the system.
     UnexpectedWrite,
     /// A secret was read, and then somebody went to a place that is not expected.
     Exfiltration,
