@@ -61,7 +61,9 @@ fn memfd_exec(context: &Context) -> Result<Vec<Act>> {
     hidden.write_all(&fs::read(&program)?)?;
     let ordinary = File::open(&program)?;
     let run = if context.benign { &ordinary } else { &hidden };
-    let acts = run_descriptor(context, run.as_raw_fd(), "kworker/0:1")?;
+    // An honest program calls itself by its own name; the other way round is a finding of its own.
+    let name = if context.benign { "attack" } else { "kworker/0:1" };
+    let acts = run_descriptor(context, run.as_raw_fd(), name)?;
     // What must be told is the exec; the file it read is the plain case's matter.
     Ok(acts.into_iter().map(|act| act.only("exec")).collect())
 }

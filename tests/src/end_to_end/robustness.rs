@@ -52,6 +52,14 @@ fn start_idle(setup: &Setup, name: &str) -> Result<(Child, BTreeSet<u32>)> {
     watch.arg("--output-file").arg(setup.world.scratch.join(format!("{name}.jsonl")));
     watch.arg("--").args(setup.attack()).arg("idle");
     let talk = fs::File::create(setup.world.scratch.join(format!("{name}.talk")))?;
+    // Whoever runs the tests in the background may have told its children to ignore Ctrl-C.
+    // SAFETY: only an async-signal-safe call between fork and exec.
+    unsafe {
+        watch.pre_exec(|| {
+            libc::signal(libc::SIGINT, libc::SIG_DFL);
+            Ok(())
+        });
+    }
     let mut child =
         watch.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(talk).process_group(0).spawn()?;
     let begin = Instant::now();
