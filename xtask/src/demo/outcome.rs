@@ -22,7 +22,7 @@ impl Outcome {
     /// Compares what the monitor said with what was done.
     pub(super) fn judge(plan: &Plan, seen: &Seen, arrived: &[String]) -> Self {
         let read = seen.findings.values().find(|finding| is_secret_read(finding, plan));
-        let fetch = seen.findings.values().find(|finding| is_unknown_egress(finding, plan));
+        let fetch = seen.findings.values().find(|finding| is_undeclared_egress(finding, plan));
         let known = |finding: &&Value| [read, fetch].iter().flatten().any(|it| std::ptr::eq(*it, *finding));
         let besides = seen.findings.values().filter(|finding| !known(finding)).map(told).collect();
         let ordinary = seen.verdicts().into_iter().map(|verdict| {
@@ -61,9 +61,10 @@ fn is_secret_read(finding: &Value, plan: &Plan) -> bool {
         && is_process(finding, "node", "mcp-server-filesystem")
 }
 
-/// The connection to the undeclared listener by the Python process that is the fetch server.
-fn is_unknown_egress(finding: &Value, plan: &Plan) -> bool {
-    text(finding, "/rule") == "unknown-egress"
+/// The connection to the undeclared listener by the Python process that is the fetch server. A secret was read shortly
+/// before in the same watch, so that it is told as more than an unknown destination.
+fn is_undeclared_egress(finding: &Value, plan: &Plan) -> bool {
+    matches!(text(finding, "/rule"), "unknown-egress" | "exfiltration")
         && text(finding, "/network/address") == plan.far.ip().to_string()
         && finding["network"]["port"] == plan.far.port()
         && is_process(finding, "python", "mcp-server-fetch")
