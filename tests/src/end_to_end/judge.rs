@@ -150,9 +150,8 @@ fn explain(want: &Want, kind: &str, act: &Act, performed: &Performed, ignored: &
         Want::Rule(rule) => format!("  no finding {rule}\n"),
         _ => format!("  no event {kind}\n"),
     };
-    let findings = performed
-        .findings()
-        .filter(|finding| matches!(want, Want::Rule(rule) if is_of(rule, finding)));
+    let findings =
+        performed.findings().filter(|finding| matches!(want, Want::Rule(rule) if is_of(rule, finding)));
     let events = performed.events().filter(|event| matches!(want, Want::Rule(_)) || event["kind"] == kind);
     text.push_str(&compare::nearest(act, findings.chain(events), ignored));
     text
