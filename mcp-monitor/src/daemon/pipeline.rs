@@ -37,6 +37,7 @@ use crate::{
         sequence::SequenceTracker,
         trial::ProgramState,
     },
+    store::{Act, Actor},
 };
 
 /// Records between two looks at what must be published.
@@ -335,6 +336,16 @@ impl<'stream> Pipeline<'stream> {
                 Err(why) => format!("failed: {why}"),
             };
             let what = format!("{outcome} by uid {}: {}", order.peer.uid, order.reason);
+            if result.is_ok() {
+                let actor = Actor { uid: order.peer.uid, pid: order.peer.pid };
+                let (instance, reason) = (order.instance.clone(), order.reason.clone());
+                let workload = workload.name.clone();
+                let act = match order.kind {
+                    OrderKind::Pause => Act::Pause { workload, instance, reason },
+                    OrderKind::Resume => Act::Resume { workload, instance, reason },
+                };
+                stages.recorder.act(actor, act);
+            }
             let event =
                 stages.attributor.note(workload, CoverageNote { cause, what, count: 1 }, Clock::now());
             stages.event(event);

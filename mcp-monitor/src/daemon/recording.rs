@@ -4,7 +4,7 @@ use crate::{
     event::{Event, Finding},
     render::Origin,
     sensor::sequence::SequenceTracker,
-    store::{Settings, Store, StoreError, Writer},
+    store::{Act, Actor, Settings, Store, StoreError, Writer},
 };
 
 /// A loss to be charged to every workload: cause, what, how many.
@@ -26,10 +26,18 @@ impl Recorder {
         Ok(Self { store: Some((store, writer)), failed: false })
     }
 
-    /// A handle for what answers questions; `None` when nothing is recorded.
-    #[allow(dead_code, reason = "for the control socket, which is built beside this")]
-    pub(super) fn writer(&self) -> Option<Writer> {
-        self.store.as_ref().map(|(_, writer)| writer.clone())
+    /// Chains what an operator did. On a thread of its own, since it lasts until it is on the disk.
+    pub(super) fn act(&self, actor: Actor, act: Act) {
+        let Some((_, writer)) = &self.store else { return };
+        let writer = writer.clone();
+        let record = move || {
+            if let Err(error) = writer.act(actor, act) {
+                eprintln!("mcp-monitor: what an operator did is not in the journal: {error}");
+            }
+        };
+        if let Err(error) = std::thread::Builder::new().name("act".to_owned()).spawn(record) {
+            eprintln!("mcp-monitor: what an operator did is not in the journal: {error}");
+        }
     }
 
     /// Takes an event, judged and told.
