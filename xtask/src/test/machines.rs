@@ -30,7 +30,7 @@ const BOOTS: &[(&str, &str)] =
 /// How much slower an emulated machine is than this one, for deadlines inside it.
 const SLOWNESS: &str = "10";
 /// When a machine is given up.
-const DEADLINE: Duration = Duration::from_mins(15);
+const DEADLINE: Duration = Duration::from_mins(25);
 
 /// How many machines run at once. Each keeps about one processor busy.
 const AT_ONCE: usize = 2;
