@@ -5,6 +5,7 @@
 
 mod checks;
 mod count;
+mod failure;
 mod live;
 mod machines;
 
@@ -112,8 +113,7 @@ pub(crate) fn main(arguments: &Arguments) -> Result<ExitCode> {
     };
     if let Err(error) = ready {
         // The parts still run: what is lacking may not matter to most of them, and those it matters to will say so.
-        println!("FAILED setup: {error:#}");
-        total += Count::failed();
+        total += Count::failed("setup", format_args!("{error:#}"));
     }
     let mut broken = Vec::new();
     for part in parts {
@@ -122,6 +122,10 @@ pub(crate) fn main(arguments: &Arguments) -> Result<ExitCode> {
             broken.push(part.name);
         }
         total += count;
+    }
+    // Each failure stood somewhere in half an hour of output; whoever reads only the end finds it here.
+    for failure in &total.failures {
+        println!("{failure}");
     }
     if !broken.is_empty() {
         println!("parts with failures: {}", broken.join(", "));
@@ -146,10 +150,7 @@ fn list() -> Result<ExitCode> {
 fn timed(name: &str, run: impl FnOnce() -> Result<Count>) -> Count {
     println!("== {name}");
     let start = Instant::now();
-    let count = run().unwrap_or_else(|error| {
-        println!("FAILED {name}: {error:#}");
-        Count::failed()
-    });
+    let count = run().unwrap_or_else(|error| Count::failed(name, format_args!("{error:#}"))).of(name);
     println!("== {name}: {count} in {:.1} s", start.elapsed().as_secs_f64());
     count
 }

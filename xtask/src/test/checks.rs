@@ -52,7 +52,7 @@ pub(super) fn unit() -> Result<Count> {
 /// The fuzz targets hold for a short while.
 pub(super) fn fuzz() -> Result<Count> {
     let fuzz::Outcome { passed, failed, skipped } = fuzz::all(FUZZ_SECONDS)?;
-    Ok(Count { passed, failed, skipped })
+    Ok(Count { passed, failed, skipped, ..Count::default() })
 }
 
 fn cargo() -> Result<Command> {

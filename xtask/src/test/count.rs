@@ -2,8 +2,10 @@
 
 use std::{fmt, ops::AddAssign};
 
+use super::failure::Failure;
+
 /// A count of tests by their end.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Count {
     /// Those that held.
     pub(super) passed: u64,
@@ -11,6 +13,8 @@ pub(super) struct Count {
     pub(super) failed: u64,
     /// Those that could not be run.
     pub(super) skipped: u64,
+    /// What is known of those that failed, to be said again where the whole run ends.
+    pub(super) failures: Vec<Failure>,
 }
 
 impl Count {
@@ -19,9 +23,10 @@ impl Count {
         Self { passed: 1, ..Self::default() }
     }
 
-    /// One that did not.
-    pub(super) fn failed() -> Self {
-        Self { failed: 1, ..Self::default() }
+    /// One that did not hold, and why; says so at once.
+    pub(super) fn failed(name: &str, why: impl fmt::Display) -> Self {
+        println!("FAILED {name}: {why}");
+        Self { failed: 1, failures: vec![Failure::new(name, &why.to_string())], ..Self::default() }
     }
 
     /// One that could not be run.
@@ -43,13 +48,21 @@ impl Count {
                 own = Some(Self::from_words(line.split(',')));
             }
         }
-        own.unwrap_or(sum)
+        Self { failures: Failure::all_in(output), ..own.unwrap_or(sum) }
     }
 
     /// This count, with a failure added when the program that stated it ended badly without naming one.
     pub(super) fn with_end(mut self, succeeded: bool) -> Self {
         if !succeeded && self.failed == 0 {
-            self.failed = 1;
+            self += Self::failed("the whole", "it ended badly and named no test that failed");
+        }
+        self
+    }
+
+    /// This count, its failures named as those of `part`.
+    pub(super) fn of(mut self, part: &str) -> Self {
+        for failure in &mut self.failures {
+            failure.put_in(part);
         }
         self
     }
@@ -71,16 +84,17 @@ impl Count {
 }
 
 impl AddAssign for Count {
-    fn add_assign(&mut self, Self { passed, failed, skipped }: Self) {
+    fn add_assign(&mut self, Self { passed, failed, skipped, failures }: Self) {
         self.passed += passed;
         self.failed += failed;
         self.skipped += skipped;
+        self.failures.extend(failures);
     }
 }
 
 impl fmt::Display for Count {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { passed, failed, skipped } = self;
+        let Self { passed, failed, skipped, .. } = self;
         write!(formatter, "{passed} passed, {failed} failed, {skipped} skipped")
     }
 }
@@ -94,16 +108,16 @@ mod tests {
         let cargo = "test result: ok. 4 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s\n\
                      test result: FAILED. 2 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out\n\
                      case one, two, three\n";
-        assert_eq!(Count::stated_in(cargo), Count { passed: 6, failed: 1, skipped: 1 });
+        assert_eq!(Count::stated_in(cargo), Count { passed: 6, failed: 1, skipped: 1, ..Count::default() });
         let both = format!("{cargo}6 passed, 1 failed, 2 skipped\n");
-        assert_eq!(Count::stated_in(&both), Count { passed: 6, failed: 1, skipped: 2 });
+        assert_eq!(Count::stated_in(&both), Count { passed: 6, failed: 1, skipped: 2, ..Count::default() });
         assert_eq!(Count::stated_in(&Count::passed().to_string()), Count::passed());
     }
 
     #[test]
     fn a_bad_end_is_a_failure() {
         assert_eq!(Count::passed().with_end(false).failed, 1);
-        assert_eq!(Count::failed().with_end(false).failed, 1);
+        assert_eq!(Count::failed("one", "it broke").with_end(false).failed, 1);
         assert_eq!(Count::passed().with_end(true).failed, 0);
     }
 }

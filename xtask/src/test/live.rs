@@ -59,7 +59,14 @@ pub(super) fn demo() -> Result<Count> {
     for (arguments, must_succeed) in [(&["demo"][..], true), (&["demo", "--without-sensor"], false)] {
         let mut run = Command::new(env::current_exe().context("cannot tell where this program is")?);
         let (_, succeeded) = spoken(run.args(arguments))?;
-        count += if succeeded == must_succeed { Count::passed() } else { Count::failed() };
+        count += if succeeded == must_succeed {
+            Count::passed()
+        } else {
+            Count::failed(
+                &arguments.join(" "),
+                if must_succeed { "it failed" } else { "it must fail, and did not" },
+            )
+        };
     }
     Ok(count)
 }
@@ -79,7 +86,7 @@ fn from_program(name: &str, more: &[&str]) -> Result<Count> {
     run.arg("--attack").arg(binaries::program(&folder, "attack")?).args(more);
     let (output, succeeded) = spoken(&mut run)?;
     let count = Count::stated_in(&output);
-    let silent = count == Count::default();
     // A program that states nothing is one test by its status.
+    let silent = count == Count::default();
     Ok(if silent && succeeded { Count::passed() } else { count.with_end(succeeded) })
 }

@@ -62,8 +62,8 @@ pub(super) fn all(arguments: &Arguments) -> Result<Count> {
     });
     total += done.into_inner().unwrap_or_else(PoisonError::into_inner);
     if arguments.kernels.is_empty() && lines < FEWEST_KERNELS {
-        println!("FAILED machines: only {lines} kernels could be had, and {FEWEST_KERNELS} are needed");
-        total += Count::failed();
+        let why = format!("only {lines} kernels could be had, and {FEWEST_KERNELS} are needed");
+        total += Count::failed("machines", why);
     }
     Ok(total)
 }
@@ -147,9 +147,11 @@ fn in_machine(kernel: Kernel, append: &str, words: &[String], programs: &[PathBu
 /// Boots `machine` and counts what its command states.
 fn outcome(machine: &Machine) -> Result<Count> {
     let report = vm::boot(machine)?;
-    let count = Count::stated_in(&report.console);
-    if report.ended != Ended::Status(0) {
-        println!("FAILED: {}", report.ended);
+    let mut count = Count::stated_in(&report.console);
+    // A command whose tests failed ends with a status of its own; any other end is a failure that it could not state.
+    let stated = matches!(report.ended, Ended::Status(status) if status == 0 || count.failed > 0);
+    if !stated {
+        count += Count::failed("the machine", &report.ended);
     }
-    Ok(count.with_end(report.ended == Ended::Status(0)))
+    Ok(count)
 }
