@@ -9,6 +9,7 @@ mod counts;
 mod delivering;
 mod expectations;
 mod freeze;
+mod histories;
 mod inventory;
 mod lineages;
 mod marks;
@@ -189,6 +190,7 @@ pub async fn run(
         stream,
         publisher.clone(),
         recorder,
+        histories::Histories::open(stored),
         settings.host_secrets,
     )?;
     pipeline.watch_roots(&settings.roots)?;

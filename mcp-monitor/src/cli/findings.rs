@@ -4,19 +4,23 @@ use super::{
     arguments::FailOn,
     events::SpanOptions,
     exit_code::Exit,
+    expect::{allow::Allow, review::Review},
     query::{FilterOptions, OutputOptions, QueryError, SourceOptions, say_missed},
 };
 use crate::{
     control::source::{FINDINGS_MAX, What},
     render::read::{Finding, Line, Text},
 };
-use clap::Args;
+use clap::{Args, Subcommand};
 use indexmap::IndexMap;
 use std::ops::ControlFlow;
 
 /// Options of `findings`.
 #[derive(Clone, Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Findings {
+    #[command(subcommand)]
+    act: Option<Act>,
     #[command(flatten)]
     source: SourceOptions,
     #[command(flatten)]
@@ -33,9 +37,23 @@ pub(super) struct Findings {
     fail_on: Vec<FailOn>,
 }
 
+/// What is done about findings.
+#[derive(Clone, Debug, Subcommand)]
+enum Act {
+    /// Show the narrowest change that would have allowed a finding, replayed over what was recorded; --write makes it.
+    Allow(Box<Allow>),
+    /// Show the open findings by workload and rule.
+    Review(Box<Review>),
+}
+
 impl Findings {
     /// Asks and prints: each finding once, as it stands; when it goes on, each time it changes.
     pub(super) fn run(&self) -> anyhow::Result<Exit> {
+        match &self.act {
+            Some(Act::Allow(allow)) => return allow.run(),
+            Some(Act::Review(review)) => return review.run(),
+            None => {}
+        }
         let mut filter = self.filter.filter()?;
         filter.severity.clone_from(&self.severity);
         filter.matcher().map_err(QueryError::from)?;

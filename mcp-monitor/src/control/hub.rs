@@ -26,7 +26,7 @@ use std::{
 use tokio::sync::{broadcast, mpsc};
 
 /// Events that are held.
-const EVENTS_MAX: usize = 8 * 1024;
+pub const EVENTS_MAX: usize = 8 * 1024;
 /// Findings that are held.
 const FINDINGS_MAX: usize = 16 * 1024;
 /// Instances that are held.

@@ -15,6 +15,7 @@ pub mod source;
 mod stored;
 
 pub use filter::{Filter, FilterError, Matcher};
+pub use hub::EVENTS_MAX as HELD_MAX;
 pub use publish::Publisher;
 pub use server::Server;
 pub use source::Source;

@@ -18,10 +18,11 @@ use mcp_monitor_common::map::{
     LINEAGE_BOOTSTRAP, LINEAGE_EXECUTED, SEGMENT_SPLIT, WATCH_ENTER, WATCH_SPLIT_ALWAYS,
 };
 
-use super::{expectations::subject_of_instance, lineages};
+use super::{expectations::subject_of_instance, histories::nature_of_instance, lineages};
 use crate::{
     event::{Action, BootNs, Event, ProcessId, ProcessKey, SegmentId, Workload, WorkloadKind, escape},
     expectation::{Context, data::DataError, file::Subject},
+    finding::changes::Nature,
     host::{
         clock::Clock,
         procfs::{ProcessSource as _, Procfs},
@@ -403,6 +404,12 @@ impl Inventory {
             users.all().into_iter().find(|user| user.uid == instance.uid).map(|user| user.home.clone());
         let (workspaces, _) = self.registry.places(&instance.id);
         Some(subject_of_instance(instance, parent, executable, workspaces, home))
+    }
+
+    /// What an instance is, apart from what it does; nothing for one that the command line names.
+    pub(super) fn nature(&self, instance: &str) -> Option<Nature> {
+        let instance = self.registry.instance(instance).filter(|one| one.origin != Origin::Named)?;
+        Some(nature_of_instance(instance))
     }
 
     /// What is to be told of the workloads, when that changed or is old.

@@ -11,6 +11,7 @@ use super::{
     counts::{Losses, Repeats},
     expectations::{self, Expectations},
     freeze,
+    histories::{self, Histories},
     inventory::{Inventory, Told},
     lineages::Lineages,
     marks::Marks,
@@ -100,6 +101,7 @@ struct Stages<'stream> {
     attributor: Attributor,
     judge: Box<Judge>,
     expectations: Expectations,
+    histories: Histories,
     ledger: Ledger,
     tally: summary::Tally,
     stream: &'stream mut Stream,
@@ -123,17 +125,21 @@ impl<'stream> Pipeline<'stream> {
         stream: &'stream mut Stream,
         publisher: Publisher,
         recorder: Recorder,
+        histories: Histories,
         host_secrets: bool,
     ) -> Result<Self, DaemonError> {
         let settings = SettingsWatch::start(&judge).map_err(|error| DaemonError::Judge(error.into()))?;
-        let ledger = Ledger::new(judge.severities(), judge.techniques())
-            .map_err(|error| DaemonError::Judge(error.into()))?;
+        let severities =
+            judge.severities().into_iter().chain(crate::finding::changes::severities()).collect();
+        let ledger =
+            Ledger::new(severities, judge.techniques()).map_err(|error| DaemonError::Judge(error.into()))?;
         let mut attributor = Attributor::default();
         let bystanders = Bystanders::new(host_secrets, &mut attributor);
         let stages = Stages {
             attributor,
             judge,
             expectations,
+            histories,
             ledger,
             tally: summary::Tally::new(Clock::now()),
             stream,
@@ -183,6 +189,7 @@ impl<'stream> Pipeline<'stream> {
             let subject =
                 expectations::subject_of_command(&workload.name, arguments, roots.homes.first().cloned());
             self.stages.expect(&workload.instance, subject);
+            self.stages.histories.describe(&workload, histories::nature_of_command(arguments));
             let segment = self.open(workload, Some(*pid));
             self.command = Some(segment);
             Lineages::command(&mut self.sensor.orders, *pid, segment)?;
@@ -291,6 +298,7 @@ impl<'stream> Pipeline<'stream> {
             self.stages.tell(event);
         }
         self.stages.expectations.poll(&mut self.stages.judge);
+        self.stages.histories.save(false);
         self.marks.publish(&self.stages.judge, &mut self.sensor.orders);
         if self.lineages.has_cgroups() {
             self.lineages.label_all(&mut self.sensor.orders);
@@ -416,6 +424,7 @@ impl<'stream> Pipeline<'stream> {
         for (cause, what, count) in self.stages.recorder.losses() {
             self.lose(cause, None, what, count);
         }
+        self.stages.histories.save(true);
         let Self { mut stages, lost, settings, .. } = self;
         for event in settings.finish(&mut stages.judge) {
             stages.tell(event);
@@ -568,6 +577,9 @@ impl Stages<'_> {
                     if let Some(subject) = self.inventory.subject(&workload.instance) {
                         self.expectations.describe_found(&mut self.judge, &workload.instance, subject);
                     }
+                    if let Some(nature) = self.inventory.nature(&workload.instance) {
+                        self.histories.describe(&workload, nature);
+                    }
                     self.begin(Arc::clone(&workload));
                     for event in self.attributor.assign(segment, workload) {
                         self.event(event);
@@ -577,6 +589,7 @@ impl Stages<'_> {
                 Told::Close(segment) => self.attributor.forget_segment(segment),
                 Told::Ended(instance) => {
                     self.expectations.forget(&instance);
+                    self.histories.forget(&instance);
                     self.workloads.retain(|workload| *workload.instance != *instance);
                 }
             }
@@ -603,6 +616,7 @@ impl Stages<'_> {
 
     fn event(&mut self, mut event: Event) {
         self.judge.judge(&mut event);
+        self.histories.review(&mut event);
         self.repeats.note(&event);
         self.tally.event(&event);
         self.tell(event);

@@ -85,6 +85,8 @@ pub enum Rule {
     DestructiveBurst,
     /// A listener on all interfaces.
     ExposedListener,
+    /// A server is another than it was.
+    ServerChanged,
     /// The monitor itself was reached for.
     MonitorTamper,
     /// Something could not be seen.
@@ -93,7 +95,7 @@ pub enum Rule {
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::SecretRead,
         Self::UnknownEgress,
         Self::MetadataEgress,
@@ -114,6 +116,7 @@ impl Rule {
         Self::AccessProbing,
         Self::DestructiveBurst,
         Self::ExposedListener,
+        Self::ServerChanged,
         Self::MonitorTamper,
         Self::CoverageLoss,
     ];
@@ -155,6 +158,7 @@ impl Rule {
             Self::AccessProbing => "access-probing",
             Self::DestructiveBurst => "destructive-burst",
             Self::ExposedListener => "exposed-listener",
+            Self::ServerChanged => "server-changed",
             Self::MonitorTamper => "monitor-tamper",
             Self::CoverageLoss => "coverage-loss",
         }

@@ -3,7 +3,8 @@
 //!
 //! The launch phase goes one way: it begins with the instance's first process, lasts while only shells and one
 //! launcher run, and ends for a process and all its children with the first program that is neither. What a
-//! launcher starts by a shell (a package's install script, a server) is past it.
+//! launcher starts by a shell (a package's install script, a server) is past it. A shell with a script of its own may
+//! go on to a launcher, but what it does itself is judged as the server's work: it may well be the server.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -51,6 +52,11 @@ pub struct Image {
     pub below_installer: Option<Installs>,
     /// It is the instance's first program that is neither shell nor launcher.
     pub begins: bool,
+    /// A shell that runs a script of its own: what it does is the server's work, and so are the programs that it starts
+    /// beside itself, whatever it may hand over to in the end.
+    pub scripted: bool,
+    /// A shell with a script started it and goes on itself.
+    pub beside_script: bool,
     /// Effective user.
     pub euid: u32,
     /// Effective user of the program that started it, if that was seen.
@@ -60,6 +66,8 @@ pub struct Image {
     forebears: Arc<[ProcessKey]>,
     script: Option<Bytes>,
     passes_script_on: bool,
+    /// A copy of the program that forked it, which goes on.
+    forked: bool,
 }
 
 /// A pipe: device and inode number.
@@ -132,6 +140,7 @@ impl Lineage {
         image.forebears = with(&image.key, &image.forebears);
         image.script = None;
         image.passes_script_on = false;
+        image.forked = true;
         Some(image)
     }
 
@@ -166,6 +175,7 @@ impl Lineage {
                     self.images.get(&key.pid).filter(|image| image.key.start == key.start)?.clone();
                 image.forebears = with(&image.key, &image.forebears);
                 image.key = *child;
+                image.forked = true;
                 self.remember(image);
                 None
             }
@@ -234,8 +244,12 @@ fn next_image(
         None => next_phase(Phase::Start, kind),
         Some(before) => next_phase(before.phase, kind),
     };
+    let beside_script = before.is_some_and(|before| before.scripted && before.forked);
     Image {
         key: process.key,
+        scripted: phase == Phase::Start && kind == ProgramKind::Shell && script.is_some(),
+        beside_script,
+        forked: false,
         phase,
         runtime: profiles.runtime(executable),
         instance: match before {
@@ -251,7 +265,9 @@ fn next_image(
         starters: before.map_or_else(|| [].into(), |before| Arc::clone(&before.programs)),
         installing: installs.max(below_installer),
         below_installer,
-        begins: phase == Phase::Serve && before.is_none_or(|before| before.phase != Phase::Serve),
+        begins: phase == Phase::Serve
+            && !beside_script
+            && before.is_none_or(|before| before.phase != Phase::Serve),
         euid: process.euid,
         euid_before: before.map(|before| before.euid),
         pipes: before.map_or([None; 2], |before| before.pipes),

@@ -73,6 +73,14 @@ fn endpoint(network: &NetworkObject, target: &mut Vec<u8>) {
     }
 }
 
+/// A path without what changes from run to run.
+#[must_use]
+pub fn general_path(given: &[u8]) -> Vec<u8> {
+    let mut general = Vec::new();
+    path(given.strip_prefix(b"/").unwrap_or(given), &mut general);
+    general
+}
+
 /// Adds `path` with every run of digits as `#` and every name that looks made up as `*`.
 fn path(path: &[u8], target: &mut Vec<u8>) {
     for name in path.split(|&byte| byte == b'/') {

@@ -1,16 +1,12 @@
-//! `expect learn`, `test` and `diff`: from recorded events, and back.
+//! `expect learn`, `propose`, `test` and `diff`: from recorded events to an expectation, and back.
 
-use super::{DirectoryOption, check::loaded};
+use super::{
+    DirectoryOption,
+    check::loaded,
+    recorded::{Gaps, Recorded, length},
+};
 use crate::{
-    cli::{
-        exit_code::Exit,
-        query::{QueryError, say_missed},
-        say,
-    },
-    control::{
-        Filter, Source,
-        source::{Span, What},
-    },
+    cli::{exit_code::Exit, say},
     event::escape,
     expectation::{
         file::{Compiled, Expectation, Set, Subject, set::SetError},
@@ -21,96 +17,124 @@ use crate::{
         },
     },
     host::users::Users,
-    render::read::{Event, Line},
+    render::read::Event,
 };
 use clap::Args;
 use std::{
     collections::BTreeMap,
     ffi::OsStr,
     io::{self, Write as _},
-    ops::ControlFlow,
     os::unix::ffi::OsStrExt as _,
     path::PathBuf,
     sync::Arc,
+    time::Duration,
 };
 
+/// Instances whose expectations are held at once.
+const INSTANCES_MAX: usize = 4096;
 /// Workloads that are told apart at once.
 const WORKLOADS_MAX: usize = 4096;
-
-/// Recorded events.
-#[derive(Clone, Debug, Args)]
-struct Recorded {
-    /// Files of JSON lines as `watch -o json` prints them, or - for standard input.
-    #[arg(value_name = "INPUT", required = true)]
-    inputs: Vec<PathBuf>,
-    /// Only this workload, by name or id.
-    #[arg(long, short, value_name = "WORKLOAD")]
-    workload: Option<String>,
-}
-
-impl Recorded {
-    fn each(&self, mut take: impl FnMut(&Event)) -> Result<(), QueryError> {
-        for input in &self.inputs {
-            let source =
-                if input.as_os_str() == "-" { Source::StandardInput } else { Source::File(input.clone()) };
-            let missed = source.each(What::Events, &Filter::default(), Span::default(), |line, _| {
-                if let Line::Event(event) = &line
-                    && self.workload.as_ref().is_none_or(|wanted| {
-                        event.workload.name.as_bytes() == wanted.as_bytes()
-                            || event.workload.id.as_bytes() == wanted.as_bytes()
-                    })
-                {
-                    take(event);
-                }
-                ControlFlow::Continue(())
-            })?;
-            say_missed(missed);
-        }
-        Ok(())
-    }
-}
 
 /// Options of `learn`.
 #[derive(Clone, Debug, Args)]
 pub(super) struct Learn {
+    /// The workload, by name, id, or the begin of an id.
+    #[arg(value_name = "WORKLOAD")]
+    workload: String,
+    /// For how long: 90s, 30m, 2h, 1d.
+    #[arg(long = "for", value_name = "TIME", value_parser = length)]
+    time: Duration,
+    /// The monitor's socket [default: /run/mcp-monitor/control.sock]
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    #[command(flatten)]
+    thorough: Thorough,
+}
+
+/// Options of `propose`.
+#[derive(Clone, Debug, Args)]
+pub(super) struct Propose {
+    /// The workload, by name, id, or the begin of an id [default: every one, each in a document of its own]
+    #[arg(value_name = "WORKLOAD")]
+    workload: Option<String>,
     #[command(flatten)]
     recorded: Recorded,
+    #[command(flatten)]
+    thorough: Thorough,
+}
+
+/// How much must have been seen.
+#[derive(Clone, Copy, Debug, Args)]
+struct Thorough {
     /// A proposal from fewer instances is marked incomplete.
     #[arg(long, value_name = "N", default_value_t = 3)]
     instances: usize,
 }
 
-impl Learn {
-    pub(super) fn run(&self) -> anyhow::Result<Exit> {
-        let mut observations: BTreeMap<String, Observation> = BTreeMap::new();
-        let mut too_many = 0_u64;
-        self.recorded.each(|event| {
-            let id = event.workload.id.escaped().into_owned();
-            if observations.len() >= WORKLOADS_MAX && !observations.contains_key(&id) {
-                too_many += 1;
-                return;
-            }
-            let observation = observations.entry(id).or_insert_with(|| Observation {
-                name: String::from_utf8_lossy(event.workload.name.as_bytes()).into_owned(),
-                client: event.workload.client.as_ref().map(|client| client.escaped().into_owned()),
-                ..Observation::default()
-            });
-            observation.note(event);
-        })?;
-        if too_many > 0 {
+/// What was seen, by workload.
+#[derive(Default)]
+struct Observations {
+    by_workload: BTreeMap<String, Observation>,
+    left_out: u64,
+}
+
+impl Observations {
+    fn note(&mut self, event: &Event) {
+        let id = event.workload.id.escaped().into_owned();
+        if self.by_workload.len() >= WORKLOADS_MAX && !self.by_workload.contains_key(&id) {
+            self.left_out += 1;
+            return;
+        }
+        let observation = self.by_workload.entry(id).or_insert_with(|| Observation {
+            name: String::from_utf8_lossy(event.workload.name.as_bytes()).into_owned(),
+            client: event.workload.client.as_ref().map(|client| client.escaped().into_owned()),
+            ..Observation::default()
+        });
+        observation.note(event);
+    }
+
+    /// Prints the proposals. What did not come with the events is a gap of each.
+    fn propose(mut self, gaps: &Gaps, thorough: Thorough) -> anyhow::Result<Exit> {
+        if self.left_out > 0 {
             say(&format_args!(
-                "{too_many} events are of more than {WORKLOADS_MAX} workloads and were left out"
+                "{} events are of more than {WORKLOADS_MAX} workloads and were left out",
+                self.left_out
             ));
         }
-        if observations.is_empty() {
-            say(&"no events of such a workload");
+        if self.by_workload.is_empty() {
+            say(
+                &"no events of such a workload; `mcp-monitor workloads` lists them, `expect draft` needs no events",
+            );
             return Ok(Exit::Unknown);
         }
-        let thoroughness = Thoroughness { instances: self.instances };
-        let texts: Vec<_> =
-            observations.values().map(|observation| propose(observation, thoroughness)).collect();
+        let thoroughness = Thoroughness { instances: thorough.instances };
+        let texts: Vec<_> = self
+            .by_workload
+            .values_mut()
+            .map(|observation| {
+                observation.unseen.extend(gaps.0.iter().cloned());
+                propose(observation, thoroughness)
+            })
+            .collect();
         io::stdout().write_all(texts.join("---\n").as_bytes())?;
         Ok(Exit::Ok)
+    }
+}
+
+impl Learn {
+    pub(super) fn run(&self) -> anyhow::Result<Exit> {
+        let mut observations = Observations::default();
+        let recorded = Recorded::of_monitor(self.socket.clone());
+        let gaps = recorded.follow(&self.workload, self.time, |event| observations.note(event))?;
+        observations.propose(&gaps, self.thorough)
+    }
+}
+
+impl Propose {
+    pub(super) fn run(&self) -> anyhow::Result<Exit> {
+        let mut observations = Observations::default();
+        let gaps = self.recorded.each(self.workload.as_ref(), |event| observations.note(event))?;
+        observations.propose(&gaps, self.thorough)
     }
 }
 
@@ -120,6 +144,9 @@ pub(super) struct Test {
     /// The candidate.
     #[arg(value_name = "FILE")]
     file: PathBuf,
+    /// Only this workload, by name, id, or the begin of an id.
+    #[arg(long, short, value_name = "WORKLOAD")]
+    workload: Option<String>,
     #[command(flatten)]
     recorded: Recorded,
 }
@@ -134,8 +161,9 @@ impl Test {
             }
             Err(error @ SetError::Data(_)) => return Err(error.into()),
         };
-        let only = matches!(set.all(), [_]);
-        let replay = replayed(&self.recorded, &set, only)?;
+        // Of a file that was recorded of one command, and of a named workload, it is clear who is meant.
+        let only = matches!(set.all(), [_]) && (self.workload.is_some() || self.recorded.is_of_files());
+        let replay = replayed(&self.recorded, self.workload.as_ref(), &set, only, false)?;
         let mut output = io::stdout().lock();
         told(&mut output, "would be found", &replay.found)?;
         told(&mut output, "would still be found", &replay.kept)?;
@@ -155,6 +183,9 @@ impl Test {
 /// Options of `diff`.
 #[derive(Clone, Debug, Args)]
 pub(super) struct Diff {
+    /// The workload, by name, id, or the begin of an id [default: every one]
+    #[arg(value_name = "WORKLOAD")]
+    workload: Option<String>,
     #[command(flatten)]
     recorded: Recorded,
     #[command(flatten)]
@@ -164,7 +195,7 @@ pub(super) struct Diff {
 impl Diff {
     pub(super) fn run(&self) -> anyhow::Result<Exit> {
         let Some(set) = loaded(&self.directory)? else { return Ok(Exit::Found) };
-        let replay = replayed(&self.recorded, &set, false)?;
+        let replay = replayed(&self.recorded, self.workload.as_ref(), &set, false, false)?;
         let mut output = io::stdout().lock();
         told(&mut output, "beyond the expectation", &replay.found)?;
         told(&mut output, "beyond the expectation, and found before", &replay.kept)?;
@@ -172,7 +203,7 @@ impl Diff {
     }
 }
 
-fn told(
+pub(super) fn told(
     output: &mut impl io::Write,
     what: &str,
     changes: &BTreeMap<(String, String), Change>,
@@ -183,35 +214,52 @@ fn told(
     Ok(())
 }
 
-/// Replays every event against the expectation that means its workload; against the `only` one whomever it means.
-fn replayed(recorded: &Recorded, set: &Set, only: bool) -> anyhow::Result<Replay> {
+/// Replays every event against the expectation that means its workload; against the `only` one whomever it means where
+/// none is named as meant. What `unmeant` workloads were found for counts as it was, when that is asked for.
+pub(super) fn replayed(
+    recorded: &Recorded,
+    workload: Option<&String>,
+    set: &Set,
+    only: bool,
+    unmeant: bool,
+) -> anyhow::Result<Replay> {
     let homes: Vec<_> = Users::default().all().into_iter().map(|user| user.home.clone()).collect();
     let ground = Ground::new(Homes::new(&homes))?;
     let mut subjects: BTreeMap<Vec<u8>, Option<Compiled>> = BTreeMap::new();
     let mut replay = Replay::default();
     let mut failed = None;
-    recorded.each(|event| {
+    let mut left_out = 0_u64;
+    let gaps = recorded.each(workload, |event| {
         let instance = event.workload.instance.as_bytes().to_vec();
-        if subjects.len() >= WORKLOADS_MAX && !subjects.contains_key(&instance) {
+        if subjects.len() >= INSTANCES_MAX && !subjects.contains_key(&instance) {
+            left_out += 1;
             return;
         }
         let candidate = subjects.entry(instance).or_insert_with(|| {
             let subject = subject(event);
-            let expectation: Option<&Arc<Expectation>> =
-                if only { set.all().first() } else { set.select(&subject) };
+            let first = set.all().first().filter(|_| only);
+            let expectation: Option<&Arc<Expectation>> = set.select(&subject).or(first);
             expectation.and_then(|expectation| {
                 Compiled::new(expectation, &subject).map_err(|error| failed = Some(error)).ok()
             })
         });
-        if let Some(candidate) = candidate {
-            replay.note(event, candidate, &ground);
+        match candidate {
+            Some(candidate) => replay.note(event, candidate, &ground),
+            None if unmeant => replay.note_unmeant(event),
+            None => {}
         }
     })?;
+    if left_out > 0 {
+        say(&format_args!("{left_out} events are of more than {INSTANCES_MAX} instances and were left out"));
+    }
+    for gap in gaps.0 {
+        say(&gap);
+    }
     failed.map_or(Ok(replay), |error| Err(error.into()))
 }
 
 /// What the first event of an instance says of its workload.
-fn subject(event: &Event) -> Subject {
+pub(super) fn subject(event: &Event) -> Subject {
     let text = |text: &crate::render::read::Text| String::from_utf8_lossy(text.as_bytes()).into_owned();
     let process = &event.process;
     Subject {

@@ -1,8 +1,12 @@
 //! `mcp-monitor expect`: what workloads may do, from an empty page to files in force.
 
+pub(super) mod allow;
 mod check;
+mod draft;
 mod learn;
 mod promote;
+mod recorded;
+pub(super) mod review;
 
 use super::exit_code::Exit;
 use clap::{Args, Subcommand};
@@ -12,10 +16,13 @@ use crate::expectation::file::DEFAULT_DIRECTORY;
 
 const EXAMPLES: &str = "\
 Examples:
-  sudo mcp-monitor watch -o json -- npx -y @modelcontextprotocol/server-filesystem ~/project > events.jsonl
-  mcp-monitor expect learn events.jsonl > filesystem.yaml
-  mcp-monitor expect test filesystem.yaml other-day.jsonl
+  sudo mcp-monitor expect draft filesystem > filesystem.yaml
+  sudo mcp-monitor expect learn filesystem --for 2h > filesystem.yaml
+  sudo mcp-monitor expect propose filesystem --since 7d > filesystem.yaml
+  sudo mcp-monitor expect test filesystem.yaml --since 7d
   sudo mcp-monitor expect promote filesystem.yaml
+  sudo mcp-monitor expect diff filesystem
+  mcp-monitor expect propose --input events.jsonl
 Exit status: 0 done, 1 failed, 2 wrong command line, 8 no such workload, 10 mistakes in a file, or a test that found \
 something.";
 
@@ -35,13 +42,18 @@ enum Command {
     List(check::List),
     /// Show an expectation and what would be taken of it.
     Show(check::Show),
-    /// Propose an expectation from recorded events.
-    #[command(visible_alias = "propose")]
+    /// Draft an expectation without watching: from the declaration, its arguments and what is declared elsewhere.
+    Draft(draft::Draft),
+    /// Watch a workload of the running monitor for a while, then propose what it did.
     Learn(learn::Learn),
+    /// Propose an expectation from recorded events.
+    Propose(learn::Propose),
     /// Replay recorded events against a candidate: what would be found, and what would no longer be.
     Test(learn::Test),
     /// Show what recorded events do beyond the expectation in force.
     Diff(learn::Diff),
+    /// Show the open findings by workload and rule, with the line that would allow them.
+    Review(Box<review::Review>),
     /// Put a proposal in force.
     Promote(promote::Promote),
 }
@@ -61,9 +73,12 @@ impl Expect {
             Command::Check(check) => check.run(),
             Command::List(list) => list.run(),
             Command::Show(show) => show.run(),
+            Command::Draft(draft) => draft.run(),
             Command::Learn(learn) => learn.run(),
+            Command::Propose(propose) => propose.run(),
             Command::Test(test) => test.run(),
             Command::Diff(diff) => diff.run(),
+            Command::Review(review) => review.run(),
             Command::Promote(promote) => promote.run(),
         }
     }

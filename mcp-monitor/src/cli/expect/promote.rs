@@ -97,7 +97,7 @@ fn sources(
 }
 
 /// Writes beside the target and moves it there: a reader sees the old text or the new one.
-fn write(directory: &Path, target: &Path, text: &str) -> io::Result<()> {
+pub(super) fn write(directory: &Path, target: &Path, text: &str) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
     let mut name = std::ffi::OsString::from(".");
     name.push(target.file_name().unwrap_or_default());

@@ -73,8 +73,9 @@ impl Judge {
         named: Option<&Named>,
     ) -> (Ruling, Option<(u32, Arc<str>)>) {
         let event = case.event;
-        let begins = case.image.begins && matches!(event.action, Action::Exec(_));
-        if (begins || case.image.phase != Phase::Serve)
+        let image = &case.image;
+        let begins = is_beginning(case) && matches!(event.action, Action::Exec(_));
+        if (begins || image.phase != Phase::Serve && !image.scripted)
             && ruling.verdict == Verdict::Unjudged
             && ruling.source == "default"
         {
@@ -120,7 +121,7 @@ impl Judge {
             Action::Exec(exec) => {
                 let script = exec.script.as_ref().filter(|script| is_certain(&script.path));
                 let file = script.unwrap_or(&exec.executable);
-                if !case.image.begins && is_certain(&file.path) && base.rule != Some(Rule::SecretRead) {
+                if !is_beginning(case) && is_certain(&file.path) && base.rule != Some(Rule::SecretRead) {
                     with(&Deed::Exec(&plain(&file.path, event)));
                 }
             }
@@ -161,6 +162,11 @@ impl Judge {
             with(&Deed::Read(&path));
         }
     }
+}
+
+/// The program that the instance begins with: no list names it.
+fn is_beginning(case: &Case) -> bool {
+    case.image.begins || case.image.scripted && !case.image.beside_script
 }
 
 fn network_deed(

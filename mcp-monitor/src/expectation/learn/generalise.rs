@@ -212,7 +212,7 @@ fn joined(names: &[String]) -> String {
 }
 
 /// What follows the home that a path lies in.
-fn in_home(path: &str) -> Option<&str> {
+pub(super) fn in_home(path: &str) -> Option<&str> {
     if let Some(rest) = path.strip_prefix("/root") {
         return rest.strip_prefix('/').or_else(|| rest.is_empty().then_some(rest));
     }

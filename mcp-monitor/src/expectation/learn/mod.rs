@@ -5,6 +5,8 @@
 //! secrets, metadata services, places that make code run later and ways out of the lineage are never learnt, only
 //! listed; what was not seen is written into the proposal; memory is bounded, and what did not fit is a gap.
 
+pub mod allow;
+pub mod draft;
 pub mod generalise;
 pub mod observe;
 pub mod propose;

@@ -86,6 +86,8 @@ pub struct Observation {
     pub never: Seen<(String, String)>,
     /// What was not seen: cause and how many.
     pub gaps: BTreeMap<String, u64>,
+    /// What the record itself lacks, in words.
+    pub unseen: Vec<String>,
 }
 
 impl Observation {

@@ -173,6 +173,7 @@ fn gaps(text: &mut String, observation: &Observation, thoroughness: Thoroughness
         .gaps
         .iter()
         .map(|(cause, count)| format!("{count} event(s) were not seen: {cause}"))
+        .chain(observation.unseen.iter().cloned())
         .collect();
     let instances = observation.instances.len();
     if instances < thoroughness.instances {

@@ -55,6 +55,17 @@ impl Ground {
 }
 
 impl Replay {
+    /// Takes in an event of a workload that no candidate means: it was found as it was found.
+    pub fn note_unmeant(&mut self, event: &Event) {
+        self.events += event.count;
+        let Some(rule) = &event.rule else { return };
+        let change = self.kept.entry((rule.escaped().into_owned(), event.object())).or_default();
+        change.count += event.count;
+        if change.event.is_empty() {
+            change.event = event.id.escaped().into_owned();
+        }
+    }
+
     /// Takes in an event of the workload that the candidate means.
     pub fn note(&mut self, event: &Event, candidate: &Compiled, ground: &Ground) {
         self.events += event.count;

@@ -9,6 +9,7 @@ mod build;
 mod document;
 mod entry;
 mod extract;
+pub mod grants;
 pub mod homes;
 mod inventory;
 mod model;

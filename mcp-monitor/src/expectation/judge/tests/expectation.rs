@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use super::play::*;
-use crate::event::ProcessKey;
+use crate::event::{Process, ProcessKey};
 use crate::expectation::{
     file::{Compiled, Set, Subject, read::Source},
     judge::*,
@@ -154,4 +154,35 @@ fn without_it_nothing_changes() {
     let mut play = expecting("files: {read: []}\n");
     play.judge.expect("i", None);
     assert_eq!(play.rule(&server(), read("/home/u/other/a")), None);
+}
+
+#[test]
+fn a_server_that_is_a_shell_script_goes_by_its_expectation() {
+    let text = "files: {read: ['${workspace}/**'], write: []}\nexec: [jq]\n";
+    let shell = process(300, "/usr/bin/dash", Some("/home/u/work/server.sh"));
+    let mut play = expecting(text);
+    assert_eq!(play.rule(&shell, exec("/usr/bin/dash")), None, "it begins");
+    assert_eq!(play.rule(&shell, read("/home/u/work/a")), None);
+    assert_eq!(play.rule(&shell, read("/home/u/other/a")), Some(Rule::UnexpectedRead));
+    for (pid, program, found) in
+        [(301, "/usr/bin/jq", None), (302, "/usr/bin/tar", Some(Rule::UnexpectedExec))]
+    {
+        let child = process(pid, program, None);
+        play.done(&shell, Action::Fork(ProcessKey { exec_id: 1, ..child.key }));
+        let child = Process { key: ProcessKey { exec_id: 2, ..child.key }, ..child };
+        assert_eq!(play.rule(&child, exec(program)), found, "{program}");
+        assert_eq!(play.rule(&child, write("/home/u/work/b")), Some(Rule::UnexpectedWrite), "{program}");
+    }
+}
+
+#[test]
+fn a_script_that_hands_over_to_the_server_is_no_finding() {
+    let mut play = expecting("exec: []\n");
+    let shell = process(310, "/usr/bin/dash", Some("/home/u/work/run.sh"));
+    play.done(&shell, exec("/usr/bin/dash"));
+    let node = Process {
+        key: ProcessKey { exec_id: 2, ..shell.key },
+        ..process(310, "/usr/bin/node", Some("/home/u/work/s.js"))
+    };
+    assert_eq!(play.rule(&node, exec("/usr/bin/node")), None);
 }
