@@ -26,7 +26,7 @@ pub(crate) struct Arguments {
     /// The mechanisms to measure
     #[arg(long, value_name = "TIER", default_value = "tracepoint")]
     tier: String,
-    /// Only the measurements whose name holds this: cost, rate, latency, build, store
+    /// Only the measurements whose name holds this: cost, rate, latency, build, store, judge
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
     /// How long the store takes its paced stream
@@ -43,8 +43,10 @@ pub(crate) struct Arguments {
 /// Runs the task.
 pub(crate) fn main(arguments: &Arguments) -> Result<ExitCode> {
     setup::for_building()?;
-    if arguments.only.as_deref() == Some("store") {
-        return store(arguments);
+    match arguments.only.as_deref() {
+        Some("store") => return store(arguments),
+        Some("judge") => return judge(arguments),
+        _ => {}
     }
     let probe = Probe::build()?;
     let mut measure = probe.command("measure")?;
@@ -77,6 +79,20 @@ fn store(arguments: &Arguments) -> Result<ExitCode> {
     cargo.args(["bench", "--package", "mcp-monitor", "--bench", "store", "--"]);
     cargo.args(["--seconds", &arguments.store_seconds.to_string()]);
     cargo.args(["--rows", &arguments.store_rows.to_string()]);
+    let (section, succeeded) = binaries::spoken(cargo.current_dir(places::workspace()?))?;
+    if !succeeded {
+        bail!("`{}` failed; its last words are above", command::shown(&cargo));
+    }
+    if let Some(file) = &arguments.write {
+        std::fs::write(file, &section).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What a verdict costs: needs no root and no kernel side either.
+fn judge(arguments: &Arguments) -> Result<ExitCode> {
+    let mut cargo = Command::new("cargo");
+    cargo.args(["bench", "--package", "mcp-monitor", "--bench", "judge"]);
     let (section, succeeded) = binaries::spoken(cargo.current_dir(places::workspace()?))?;
     if !succeeded {
         bail!("`{}` failed; its last words are above", command::shown(&cargo));

@@ -6,6 +6,9 @@
 
 mod configuration;
 mod file;
+mod hidden;
+mod jobs;
+mod live;
 mod server;
 mod system;
 #[cfg(test)]
@@ -128,6 +131,12 @@ pub fn audit(sources: &Sources) -> Result<(Vec<Problem>, Vec<String>), AuditErro
         server::check(server, &tools, &mut keep);
     }
     system::check(sources, &mut keep);
+    jobs::check(sources, &mut keep);
+    hidden::check(sources, &mut keep)?;
+    // What runs belongs to this host, whatever files are looked at.
+    if sources.root == std::path::Path::new("/") {
+        live::check(&tools, &mut keep);
+    }
     let mut problems: Vec<_> = problems.into_iter().collect();
     problems.sort_by(|one, other| other.severity.cmp(&one.severity).then_with(|| one.cmp(other)));
     let unread = declarations.warnings.iter().map(|warning| {

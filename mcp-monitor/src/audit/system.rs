@@ -125,7 +125,7 @@ fn jobs(root: &Path, keep: &mut impl FnMut(Problem)) {
 }
 
 /// Why nobody should have such a job.
-fn odd_job(line: &str) -> Option<&'static str> {
+pub(super) fn odd_job(line: &str) -> Option<&'static str> {
     let fetches = ["curl ", "wget "].iter().any(|fetcher| line.contains(fetcher));
     let into_shell = line.split('|').skip(1).any(|part| {
         let first = part.split_whitespace().next().unwrap_or_default();

@@ -180,3 +180,24 @@ fn environment_files_that_git_would_take() {
     host.file("/home/u/p/.gitignore", "node_modules\n.env\n");
     assert!(found().is_empty());
 }
+
+#[test]
+fn programs_that_came_lately_into_hidden_folders_and_jobs_at_night_are_told() {
+    let host = Host::new();
+    host.file("/etc/cron.d/sync", "15 3 * * * u /opt/sync https://collector.example\n");
+    host.file("/home/u/.config/systemd/user/x.timer", "[Timer]\nOnCalendar=*-*-* 04:00:00\n");
+    host.file("/home/u/.config/systemd/user/x.service", "[Service]\nExecStart=/opt/x\n");
+    for path in ["/home/u/.x/run", "/home/u/.npm/_npx/a/node_modules/.bin/tool", "/home/u/bin/mine"] {
+        host.file(path, "#!/bin/sh\n");
+        fs::set_permissions(host.path(path), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let found = host.found();
+    assert!(found.contains(&("job-odd-hours", "/etc/cron.d/sync".into(), Some(1))), "{found:?}");
+    assert!(
+        found.contains(&("job-odd-hours", "/home/u/.config/systemd/user/x.timer".into(), Some(2))),
+        "{found:?}"
+    );
+    let hidden: Vec<_> =
+        found.iter().filter(|one| one.0 == "hidden-program").map(|one| one.1.as_str()).collect();
+    assert_eq!(hidden, ["/home/u/.x/run"]);
+}

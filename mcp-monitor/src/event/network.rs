@@ -93,4 +93,6 @@ pub struct DnsObject {
     pub addresses: Vec<(IpAddr, u32)>,
     /// `NOERROR`, `NXDOMAIN` …
     pub response_code: u16,
+    /// Tells questions apart whose masked names are the same, within one run of the monitor; never shown.
+    pub digest: u64,
 }

@@ -198,6 +198,7 @@ mod tests {
             question: Bytes::from(name),
             addresses: addresses.iter().map(|text| (text.parse().unwrap(), seconds)).collect(),
             response_code: 0,
+            digest: 0,
         }
     }
 

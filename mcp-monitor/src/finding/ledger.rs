@@ -155,11 +155,17 @@ impl Ledger {
         let text = self.rules.text(rule);
         let source = &event.decision.source;
         let severity = self.severities.get(source).copied().or(text.map(|text| text.severity));
+        let (severity, why) = super::severity::in_context(rule, severity.unwrap_or(Severity::Medium), event);
+        let mut sentence = message::sentence(event);
+        if let Some(why) = why {
+            sentence.push(' ');
+            sentence.push_str(why);
+        }
         let technique = self.techniques.get(source).cloned().or(text.map(|text| text.technique.id.clone()));
         Finding {
             id: uuid::Uuid::now_v7().to_string(),
             rule,
-            severity: severity.unwrap_or(Severity::Medium),
+            severity,
             state: FindingState::Open,
             first_seen: event.boot_ns,
             last_seen: event.boot_ns,
@@ -172,7 +178,7 @@ impl Ledger {
             technique: technique.unwrap_or_default(),
             tactic: text.map(|text| text.tactic.name.clone()).unwrap_or_default(),
             title: text.map(|text| text.title.clone()).unwrap_or_default(),
-            message: message::sentence(event),
+            message: sentence,
             advice: text.map(|text| text.action.clone()).unwrap_or_default(),
             events: vec![event.id.clone()],
         }

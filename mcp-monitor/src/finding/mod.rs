@@ -8,6 +8,7 @@ pub mod ledger;
 pub mod message;
 pub mod pressure;
 pub mod rules;
+pub mod severity;
 pub mod target;
 
 pub use ledger::{Ledger, Noted};

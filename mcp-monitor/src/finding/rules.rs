@@ -1,5 +1,7 @@
 //! The rules as people read them: title, severity, ATT&CK, meaning, what to do. Data: `mcp-monitor/data/rules.yaml`.
 
+use std::{collections::BTreeMap, fmt::Write as _};
+
 use serde::Deserialize;
 
 use crate::{
@@ -102,6 +104,51 @@ impl RuleBook {
         &self.0
     }
 
+    /// The page of the rules: `docs/rules.md`. `others` are severities that differ from a rule's own, by the source of the
+    /// decision.
+    #[must_use]
+    pub fn page(&self, others: &BTreeMap<String, Severity>) -> String {
+        let mut page = String::from(
+            "# Rules\n\nMade from `mcp-monitor/data/rules.yaml` by a test, which also fails when this page is not current:\n\
+             `MCP_MONITOR_WRITE_DOCS=1 cargo test -p mcp-monitor --lib the_page_of_the_rules` writes it. Ids are stable.\n\n\
+             | rule | severity | ATT&CK | found when |\n|---|---|---|---|\n",
+        );
+        for text in &self.0 {
+            let RuleText { rule, title, severity, technique, .. } = text;
+            let id = rule.id();
+            let _ = writeln!(page, "| [`{id}`](#{id}) | {} | {} | {title} |", severity.name(), technique.id);
+        }
+        page.push_str(
+            "\nSeverity follows context. What is written, read or run in a container counts one step less; what makes code run\n\
+             later and was written as root one step more; a destination that an expectation does not name one step more. The\n\
+             third violation of a rule by a workload within an hour raises the severity once.\n",
+        );
+        for text in &self.0 {
+            let RuleText { rule, title, severity, technique, tactic, meaning, action, false_positives } =
+                text;
+            let link = format!("https://attack.mitre.org/techniques/{}/", technique.id.replace('.', "/"));
+            let _ = write!(
+                page,
+                "\n## {}\n\n{title}. Severity {}; [{} {}]({link}), {} ({}).\n\n**What it means.** {meaning}\n\n\
+                 **What to do.** {action}\n\n**When it is nothing.** {false_positives}\n",
+                rule.id(),
+                severity.name(),
+                technique.id,
+                technique.name,
+                tactic.name,
+                tactic.id,
+            );
+        }
+        page.push_str(
+            "\n## Severities by source\n\nThe source of a decision (`decision.source`) may say how bad it is, in place of the rule:\n\n\
+             | source | severity |\n|---|---|\n",
+        );
+        for (source, severity) in others {
+            let _ = writeln!(page, "| `{source}` | {} |", severity.name());
+        }
+        page
+    }
+
     /// The text of `rule`.
     #[must_use]
     pub fn text(&self, rule: Rule) -> Option<&RuleText> {
@@ -112,6 +159,22 @@ impl RuleBook {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_page_of_the_rules_is_current() {
+        let judge = crate::expectation::Judge::new(crate::expectation::JudgeConfig::default()).unwrap();
+        let others = judge.severities().into_iter().chain(crate::finding::changes::severities());
+        let page = RuleBook::embedded().unwrap().page(&others.collect());
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/rules.md");
+        if std::env::var_os("MCP_MONITOR_WRITE_DOCS").is_some() {
+            std::fs::write(&path, &page).unwrap();
+        }
+        let written = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            written == page,
+            "docs/rules.md is not current: MCP_MONITOR_WRITE_DOCS=1 cargo test -p mcp-monitor writes it"
+        );
+    }
 
     #[test]
     fn every_rule_has_one_text() {

@@ -3,7 +3,9 @@
 
 use std::{
     collections::HashSet,
+    hash::{BuildHasher as _, RandomState},
     net::{IpAddr, Ipv6Addr},
+    sync::LazyLock,
 };
 
 use hickory_proto::{
@@ -53,7 +55,14 @@ pub fn parse(server: (IpAddr, u16), message: &[u8]) -> Option<DnsObject> {
         question: mask::domain_name(question.to_ascii().as_bytes()),
         addresses,
         response_code: header.metadata.response_code.into(),
+        digest: digest(&question),
     })
+}
+
+/// Of the name as it was asked for. Keyed, so that nobody finds the name by trying.
+fn digest(question: &Name) -> u64 {
+    static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    KEY.hash_one(question.to_ascii())
 }
 
 /// The question and every alias that it leads to, in whatever order they stand.

@@ -29,6 +29,8 @@ pub struct Listener {
     pub net_namespace: u32,
     /// On which port.
     pub port: u16,
+    /// Other hosts can reach it: its address is not a loopback one.
+    pub exposed: bool,
     /// Whose.
     pub process: ProcessId,
     /// Its program; empty when it could not be read.
@@ -50,7 +52,9 @@ pub fn look(viewers: &[ProcessId]) -> Vec<Listener> {
         for table in ["net/tcp", "net/tcp6"] {
             let bytes = read::bounded(&of(*viewer).join(table), TABLE_MAX_BYTES).unwrap_or_default();
             let listening = listening(&String::from_utf8_lossy(&bytes));
-            sockets.extend(listening.into_iter().map(|(inode, port)| (inode, (namespace, port))));
+            sockets.extend(
+                listening.into_iter().map(|(inode, (port, exposed))| (inode, (namespace, port, exposed))),
+            );
         }
     }
     holders(&sockets)
@@ -65,39 +69,56 @@ fn net_namespace(process: ProcessId) -> Option<u32> {
     u32::try_from(inode).ok()
 }
 
-/// Inode numbers and ports of the listening sockets of a table.
-fn listening(table: &str) -> HashMap<u64, u16> {
+/// Inode numbers and ports of the listening sockets of a table, and whether other hosts can reach them.
+fn listening(table: &str) -> HashMap<u64, (u16, bool)> {
     let line = |line: &str| {
         let fields: Vec<&str> = line.split_ascii_whitespace().collect();
         let (Some(local), Some(&LISTENING), Some(inode)) = (fields.get(1), fields.get(3), fields.get(9))
         else {
             return None;
         };
-        let port = u16::from_str_radix(local.rsplit_once(':')?.1, 16).ok()?;
-        Some((inode.parse().ok()?, port))
+        let (address, port) = local.rsplit_once(':')?;
+        let port = u16::from_str_radix(port, 16).ok()?;
+        Some((inode.parse().ok()?, (port, !is_loopback(address))))
     };
     table.lines().skip(1).filter_map(line).collect()
 }
 
+/// An address as the tables write it: words of four bytes in the order of this machine.
+fn is_loopback(address: &str) -> bool {
+    let bytes = |at: usize| u32::from_str_radix(address.get(at..at + 8)?, 16).ok().map(u32::to_ne_bytes);
+    match address.len() {
+        8 => bytes(0).is_some_and(|bytes| bytes[0] == 127),
+        32 => {
+            let all: Option<Vec<u8>> =
+                (0..4).map(|index| bytes(index * 8)).collect::<Option<Vec<_>>>().map(|words| words.concat());
+            let Some(octets) = all.and_then(|all| <[u8; 16]>::try_from(all).ok()) else { return false };
+            std::net::IpAddr::from(octets).to_canonical().is_loopback()
+        }
+        _ => false,
+    }
+}
+
 /// The processes that hold `sockets`; of several that share one the first.
-fn holders(sockets: &HashMap<u64, (u32, u16)>) -> Vec<Listener> {
+fn holders(sockets: &HashMap<u64, (u32, u16, bool)>) -> Vec<Listener> {
     let mut found: HashMap<(u32, u16), Listener> = HashMap::new();
     let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
     for entry in processes.filter_map(Result::ok).take(PROCESSES_MAX) {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
         let Ok(descriptors) = fs::read_dir(entry.path().join("fd")) else { continue };
         for descriptor in descriptors.filter_map(Result::ok).take(DESCRIPTORS_MAX) {
-            let Some(&(net_namespace, port)) =
+            let Some(&(net_namespace, port, exposed)) =
                 socket_inode(&descriptor.path()).and_then(|inode| sockets.get(&inode))
             else {
                 continue;
             };
-            found.entry((net_namespace, port)).or_insert_with(|| {
+            let known = found.entry((net_namespace, port)).or_insert_with(|| {
                 use std::os::unix::ffi::OsStrExt as _;
                 let executable = fs::read_link(entry.path().join("exe")).unwrap_or_default();
                 let executable = Bytes::new(executable.as_os_str().as_bytes());
-                Listener { net_namespace, port, process: ProcessId(pid), executable }
+                Listener { net_namespace, port, exposed, process: ProcessId(pid), executable }
             });
+            known.exposed |= exposed;
         }
     }
     found.into_values().collect()
@@ -124,6 +145,17 @@ mod tests {
             found.iter().find(|listener| listener.port == port && listener.process == own).unwrap();
         assert_eq!(Some(listener.net_namespace), net_namespace(own));
         assert!(!listener.executable.is_empty());
+        assert!(!listener.exposed);
+    }
+
+    #[test]
+    fn others_reach_what_is_no_loopback_address() {
+        for address in ["0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F"] {
+            assert!(is_loopback(address), "{address}");
+        }
+        for address in ["00000000", "0A01A8C0", "00000000000000000000000000000000", "x", ""] {
+            assert!(!is_loopback(address), "{address}");
+        }
     }
 
     proptest! {

@@ -169,6 +169,7 @@ pub(crate) fn events() -> Vec<Event> {
         question: "api.example.com".into(),
         addresses: vec![(IpAddr::from([203, 0, 113, 7]), 60), ("2001:db8::7".parse().unwrap(), 60)],
         response_code: 0,
+        digest: 0,
     };
     let snoop = SnoopObject {
         target: ProcessId(1),

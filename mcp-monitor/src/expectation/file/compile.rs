@@ -64,8 +64,8 @@ impl Paths {
     }
 }
 
-/// Answers by list and path.
-type Remembered = HashMap<(u8, Box<[u8]>), Said>;
+/// Answers by path, one table for each list.
+type Remembered = [HashMap<Box<[u8]>, Said>; 4];
 
 /// An expectation, ready to be asked.
 #[derive(Debug)]
@@ -270,18 +270,18 @@ impl Compiled {
         )
     }
 
-    fn paths(&self, which: u8, paths: Option<&Paths>, path: &[u8], homes: &Homes) -> Said {
+    fn paths(&self, which: usize, paths: Option<&Paths>, path: &[u8], homes: &Homes) -> Said {
         let Some(paths) = paths else { return Said::Nothing };
-        let key = (which, Box::from(path));
-        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(said) = remembered.get(&key) {
+        let mut all = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(remembered) = all.get_mut(which) else { return paths.say(path, homes) };
+        if let Some(said) = remembered.get(path) {
             return *said;
         }
         let said = paths.say(path, homes);
         if remembered.len() >= REMEMBERED_MAX {
             remembered.clear();
         }
-        remembered.insert(key, said);
+        remembered.insert(Box::from(path), said);
         said
     }
 }

@@ -139,6 +139,11 @@ impl Judge {
                 what,
             );
         }
+        let tail = if port == DNS_PORT || port == 853 {
+            format!("{tail}: a resolver that is not the host's")
+        } else {
+            tail
+        };
         let launching =
             if case.image.phase == Phase::Launch { " while the server was being fetched" } else { "" };
         let what = format!("{shown} is not declared ({known_by}){launching}{tail}");

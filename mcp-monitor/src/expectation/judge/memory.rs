@@ -20,6 +20,8 @@ const SECRETS_MAX: usize = 64;
 const DESTINATIONS_MAX: usize = 8192;
 /// Pipes and fetched files that are remembered; the oldest goes.
 const PASSED_MAX: usize = 1024;
+/// Domains that are remembered; the oldest goes.
+const DOMAINS_MAX: usize = 256;
 /// Entries of a window; the oldest goes.
 const WINDOW_MAX: usize = 4096;
 
@@ -86,6 +88,9 @@ pub(super) struct Remembered {
     pub(super) refused_files: Window,
     pub(super) refused_destinations: Window,
     pub(super) removed: Window,
+    pub(super) swept: Window,
+    domains: HashMap<Box<str>, (Window, Window)>,
+    domain_order: VecDeque<Box<str>>,
     pipes: HashMap<PipeIdentity, Pipe>,
     pipe_order: VecDeque<PipeIdentity>,
     fetched: HashMap<Vec<u8>, String>,
@@ -109,6 +114,20 @@ impl Remembered {
             return BootNs(0);
         }
         *self.destinations.entry(key).or_insert(now)
+    }
+
+    /// Names that were looked up below a domain: those that carry data, and all.
+    pub(super) fn domain(&mut self, domain: &str) -> (&mut Window, &mut Window) {
+        if !self.domains.contains_key(domain) {
+            if self.domain_order.len() >= DOMAINS_MAX
+                && let Some(oldest) = self.domain_order.pop_front()
+            {
+                self.domains.remove(&oldest);
+            }
+            self.domain_order.push_back(domain.into());
+        }
+        let (data, all) = self.domains.entry(domain.into()).or_default();
+        (data, all)
     }
 
     pub(super) fn pipe(&mut self, pipe: PipeIdentity) -> &mut Pipe {
@@ -206,11 +225,13 @@ mod tests {
             remembered.first_seen(&number.to_le_bytes(), BootNs(number + 1));
             remembered.pipe((1, number));
             remembered.note_fetched(&number.to_le_bytes(), String::new());
+            remembered.domain(&format!("d{number}.example"));
             window.note(BootNs(0), 10, usize::MAX, number);
         }
         assert_eq!(remembered.destinations.len(), DESTINATIONS_MAX);
         assert_eq!(remembered.first_seen(b"new", BootNs(9)), BootNs(0), "full: nothing is new");
         assert_eq!((remembered.pipes.len(), remembered.fetched.len()), (PASSED_MAX, PASSED_MAX));
+        assert_eq!((remembered.domains.len(), remembered.domain_order.len()), (DOMAINS_MAX, DOMAINS_MAX));
         assert!(window.distinct.len() <= WINDOW_MAX);
         let mut memory = Memory::default();
         for number in 0..INSTANCES_MAX + 2 {

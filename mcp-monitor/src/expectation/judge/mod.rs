@@ -12,6 +12,7 @@ mod case;
 mod commands;
 mod context;
 mod counts;
+mod dns;
 mod egress;
 mod files;
 mod local;
@@ -247,14 +248,15 @@ impl Judge {
         let by_place = secrets.chain(escapes).chain(system);
         let by_data = self.destinations.severities().chain(self.commands.severities());
         let by_data = by_data.chain(self.settings_severities());
-        by_place.chain(by_data).chain(sequence::severities()).collect()
+        by_place.chain(by_data).chain(sequence::severities()).chain(dns::severities()).collect()
     }
 
     /// Techniques that differ from a rule's own, by [`Decision::source`].
     #[must_use]
     pub fn techniques(&self) -> HashMap<String, String> {
         let places = self.places.persistences().iter();
-        places.map(|place| (format!("persistence:{}", place.id), place.technique.clone())).collect()
+        let places = places.map(|place| (format!("persistence:{}", place.id), place.technique.clone()));
+        places.chain(dns::techniques()).collect()
     }
 
     /// Sets verdict, decision, rule and the name of a network address, and keeps up with what happened.

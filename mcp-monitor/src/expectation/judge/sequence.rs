@@ -27,6 +27,13 @@ const REMOVALS_NS: u64 = 30 * SECOND_NS;
 /// `O_DIRECTORY`.
 const DIRECTORY: u32 = libc::O_DIRECTORY.cast_unsigned();
 
+/// Different kinds of secrets that make a sweep, within the span.
+const SWEEP_SECRETS: usize = 4;
+/// The span.
+const SWEEP_NS: u64 = 600_000_000_000;
+/// Source of the decision on the secret that makes it one.
+const SWEEP: &str = "sweep:secrets";
+
 impl Judge {
     /// The ruling in the light of what happened before; takes note of the event.
     pub(super) fn in_sequence(&mut self, case: &Case, ruling: Ruling, named: Option<&Named>) -> Ruling {
@@ -38,12 +45,18 @@ impl Judge {
             Action::Exec(exec) => self.fetched_or_decoded(case, exec, ruling),
             Action::Open(file) => {
                 self.note_file(case, file, &ruling);
+                let ruling = self.swept(case, ruling);
                 self.refused_file(case, file, ruling)
             }
-            Action::Chmod(file) | Action::Receive(file) | Action::Map(file) => {
+            Action::Receive(file) => {
+                self.note_file(case, file, &ruling);
+                self.swept(case, ruling)
+            }
+            Action::Chmod(file) | Action::Map(file) => {
                 self.note_file(case, file, &ruling);
                 ruling
             }
+            Action::Dns(answer) => self.looked_up(case, answer, ruling),
             Action::Rename(file) => {
                 self.note_file(case, file, &ruling);
                 self.removed(case, file, ruling)
@@ -51,6 +64,20 @@ impl Judge {
             Action::Unlink(file) | Action::Truncate(file) => self.removed(case, file, ruling),
             _ => ruling,
         }
+    }
+
+    /// One secret may be a mistake; different ones one after the other are somebody who looks for what there is.
+    fn swept(&mut self, case: &Case, ruling: Ruling) -> Ruling {
+        if ruling.rule != Some(Rule::SecretRead) {
+            return ruling;
+        }
+        let swept = &mut self.memory.of(&case.image.instance).swept;
+        if !swept.note(case.event.boot_ns, SWEEP_NS, SWEEP_SECRETS, ruling.source.as_ref()) {
+            return ruling;
+        }
+        let reason =
+            format!("{}; {SWEEP_SECRETS} different secrets within ten minutes: a sweep", ruling.reason);
+        Ruling { source: SWEEP.into(), reason: reason.into(), ..ruling }
     }
 
     fn after_a_secret(
@@ -352,8 +379,9 @@ fn relation(read: &SecretRead, image: &Image) -> Relation {
 
 /// Severities by the source of a decision.
 pub(super) fn severities() -> impl Iterator<Item = (String, crate::event::Severity)> {
-    use crate::event::Severity::{High, Medium};
+    use crate::event::Severity::{Critical, High, Medium};
     [
+        (SWEEP, Critical),
         ("sequence:workload", High),
         ("destruction:workload", Medium),
         ("pipe:fetched-agent", Medium),

@@ -156,6 +156,7 @@ pub(super) fn answer(server: &str, name: &str, address: &str) -> Action {
         question: Bytes::from(name),
         addresses: vec![(address.parse().unwrap(), 60)],
         response_code: 0,
+        digest: 0,
     })
 }
 

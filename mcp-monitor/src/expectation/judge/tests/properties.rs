@@ -99,6 +99,7 @@ fn any_action() -> impl Strategy<Value = Action> {
                 question: Bytes::from(name.as_str()),
                 addresses: vec![(IpAddr::from(address), seconds)],
                 response_code: 0,
+                digest: u64::from(seconds),
             }
         )),
     ]

@@ -242,3 +242,42 @@ fn bystanders_are_told_and_what_a_workload_left_behind_is_found() {
     let key = ProcessKey { pid: ProcessId(1), ..ProcessKey::default() };
     assert_eq!(play.judge.lineage.instance_of(key.pid), None);
 }
+
+#[test]
+fn different_secrets_one_after_the_other_are_a_sweep() {
+    let mut play = Play::plain();
+    play.done(&server(), exec("/usr/bin/node"));
+    let secrets = ["/home/u/.ssh/id_rsa", "/home/u/.aws/credentials", "/home/u/.netrc"];
+    for path in secrets.iter().chain(&secrets) {
+        assert!(play.done(&server(), read(path)).decision.source.starts_with("catalogue:"), "{path}");
+    }
+    let fourth = play.done(&server(), read("/home/u/.kube/config"));
+    assert_eq!((fourth.rule, fourth.decision.source.as_str()), (Some(Rule::SecretRead), "sweep:secrets"));
+    assert_eq!(play.judge.severities()["sweep:secrets"], Severity::Critical);
+}
+
+fn looked_up(play: &mut Play, name: &str, digest: u64) -> Event {
+    let Action::Dns(mut answered) = answer("127.0.0.53", name, "192.0.2.1") else { unreachable!() };
+    answered.digest = digest;
+    play.done(&server(), Action::Dns(answered))
+}
+
+#[test]
+fn names_that_carry_data_are_a_tunnel_and_ordinary_ones_are_none() {
+    let mut play = Play::plain();
+    play.done(&server(), exec("/usr/bin/node"));
+    let mut rules = Vec::new();
+    for number in 0..8 {
+        rules.push(looked_up(&mut play, "[masked].t.evil.example", number).rule);
+    }
+    assert_eq!(rules.iter().flatten().collect::<Vec<_>>(), [&Rule::UnknownEgress]);
+    for _ in 0..50 {
+        assert_eq!(looked_up(&mut play, "[masked].cdn.example", 1).rule, None, "the same name again");
+    }
+    for number in 0..100 {
+        assert_eq!(looked_up(&mut play, &format!("n{number}.shop.example"), 1000 + number).rule, None);
+    }
+    let many =
+        (0..300).filter_map(|number| looked_up(&mut play, "x.many.example", 5000 + number).rule).count();
+    assert_eq!(many, 1);
+}
