@@ -34,6 +34,8 @@ pub const SEGMENT_TOKENS_PER_SECOND: u64 = 1_000;
 pub const SEGMENT_TOKENS_MAX: u64 = 4_096;
 /// Segments known at once. Ended ones are removed by user space.
 pub const SEGMENTS_MAX: u32 = 16 * 1024;
+/// cgroups whose processes enter a segment at their next exec.
+pub const WATCHED_CGROUPS_MAX: u32 = 4 * 1024;
 /// Names of programs that open a segment.
 pub const WATCHED_PROGRAMS_MAX: u32 = 4 * 1024;
 /// Executables that are watched by identity.

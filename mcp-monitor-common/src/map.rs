@@ -26,6 +26,9 @@ pub const LINEAGE_EXECUTED: u32 = 4;
 /// The process belongs to no lineage; what it does is told for another reason. Never in `LINEAGE`.
 pub const LINEAGE_BYSTANDER: u32 = 8;
 
+/// Process ids in one element of `LABEL_HINTS`: a byte each, 0 for a process that certainly has no label.
+pub const HINTS_PER_ELEMENT: usize = 64;
+
 /// Value of `SEGMENTS`, keyed by segment id (`u64`).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -36,16 +36,7 @@ static DNS_SOCKETS: LruHashMap<u64, SocketOwner> = LruHashMap::with_max_entries(
 /// A process sends to a resolver.
 #[inline(always)]
 pub(crate) fn asks(context: &SockAddrContext, process: &Process, remote: Internet) {
-    let owner = SocketOwner {
-        segment: process.segment,
-        start_boottime_ns: process.start_boottime_ns,
-        tgid: process.tgid,
-        exec_id: process.exec_id,
-        address: remote.address,
-        port: remote.port,
-        direction: Direction::Out as u16,
-        tid: process.tid,
-    };
+    let owner = process.owner_of(&remote, Direction::Out);
     let _ = DNS_SOCKETS.insert(&egress::cookie(context), &owner, 0);
 }
 
@@ -78,14 +69,7 @@ fn answer(context: &SkBuffContext) -> Option<()> {
     let cookie = unsafe { helpers::bpf_get_socket_cookie(context.skb.skb.cast()) };
     // SAFETY: the value is copied at once.
     let owner = unsafe { *DNS_SOCKETS.get(&cookie)? };
-    let process = Process {
-        segment: owner.segment,
-        start_boottime_ns: owner.start_boottime_ns,
-        tgid: owner.tgid,
-        tid: owner.tid,
-        exec_id: owner.exec_id,
-        flags: 0,
-    };
+    let process = Process::owning(&owner);
     let start = header_bytes + UDP_HEADER_BYTES;
     let whole = context.len();
     if whole <= start {

@@ -43,7 +43,7 @@ const SOCK_STREAM: u16 = 1;
 const SOCK_DGRAM: u16 = 2;
 const MSG_FASTOPEN: u32 = 0x2000_0000;
 
-/// What is said of an internet socket.
+/// What is said of a socket beside its peer.
 #[derive(Clone, Copy)]
 pub(crate) struct Said {
     pub(crate) kind: RecordKind,
@@ -139,16 +139,7 @@ fn key(process: &Process, remote: &Internet, said: Said, family: u16, protocol: 
 /// Remembers who a socket belongs to.
 #[inline(always)]
 pub(crate) fn own(process: &Process, sock: Address, remote: &Internet, direction: Direction) {
-    let owner = SocketOwner {
-        segment: process.segment,
-        start_boottime_ns: process.start_boottime_ns,
-        tgid: process.tgid,
-        exec_id: process.exec_id,
-        address: remote.address,
-        port: remote.port,
-        direction: direction as u16,
-        tid: process.tid,
-    };
+    let owner = process.owner_of(remote, direction);
     let _ = SOCKETS.insert(&(sock as u64), &owner, 0);
 }
 

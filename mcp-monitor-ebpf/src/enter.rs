@@ -10,7 +10,7 @@ use aya_ebpf::{
     maps::{Array, HashMap},
 };
 use mcp_monitor_common::{
-    limits::{SEGMENT_TOKENS_MAX, WATCHED_EXECUTABLES_MAX, WATCHED_PROGRAMS_MAX},
+    limits::{SEGMENT_TOKENS_MAX, WATCHED_CGROUPS_MAX, WATCHED_EXECUTABLES_MAX, WATCHED_PROGRAMS_MAX},
     loss::LossCause,
     map::{
         LINEAGE_BOOTSTRAP, LINEAGE_BYSTANDER, LINEAGE_EXECUTED, PROGRAM_NAME_BYTES, ProgramName,
@@ -30,7 +30,7 @@ use crate::{
 
 /// cgroups (by v2 id) whose processes enter a segment at their next exec.
 #[map]
-static WATCHED_CGROUPS: HashMap<u64, u64> = HashMap::with_max_entries(256, 0);
+static WATCHED_CGROUPS: HashMap<u64, u64> = HashMap::with_max_entries(WATCHED_CGROUPS_MAX, 0);
 /// One element: how many cgroups are watched, so that the look-up is made only when there are any.
 #[map]
 static WATCHED_CGROUP_COUNT: Array<u32> = Array::with_max_entries(1, 0);

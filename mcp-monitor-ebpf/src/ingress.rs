@@ -137,15 +137,7 @@ fn asks(sock: Address) -> Option<()> {
 fn owner(sock: Address) -> Option<(Process, u16)> {
     // SAFETY: the value is copied at once.
     let owner: SocketOwner = unsafe { *SOCKETS.get(&(sock as u64))? };
-    let process = Process {
-        segment: owner.segment,
-        start_boottime_ns: owner.start_boottime_ns,
-        tgid: owner.tgid,
-        tid: owner.tid,
-        exec_id: owner.exec_id,
-        flags: 0,
-    };
-    Some((process, owner.direction))
+    Some((Process::owning(&owner), owner.direction))
 }
 
 /// Mostly in a soft interrupt: the process is known from the socket.

@@ -10,13 +10,14 @@ use aya_ebpf::{
 use mcp_monitor_common::{
     limits::SEGMENTS_MAX,
     loss::LossCause,
-    map::{LINEAGE_BOOTSTRAP, LINEAGE_BYSTANDER, LineageEntry, SEGMENT_DROPPED, SegmentState},
+    map::{LINEAGE_BOOTSTRAP, LINEAGE_BYSTANDER, LineageEntry, SEGMENT_DROPPED, SegmentState, SocketOwner},
     mechanism,
-    record::{ExitBody, ForkBody, HEADER_BOOTSTRAP, HEADER_BYSTANDER, RecordKind},
+    record::{Direction, ExitBody, ForkBody, HEADER_BOOTSTRAP, HEADER_BYSTANDER, RecordKind},
 };
 
 use crate::{
-    kernel,
+    address::Internet,
+    hint, kernel,
     kernel::Address,
     loss,
     record::{Weight, Writer},
@@ -57,6 +58,34 @@ impl Process {
         }
     }
 
+    /// The process as the owner of a socket that speaks to this peer.
+    #[inline(always)]
+    pub(crate) fn owner_of(&self, remote: &Internet, direction: Direction) -> SocketOwner {
+        SocketOwner {
+            segment: self.segment,
+            start_boottime_ns: self.start_boottime_ns,
+            tgid: self.tgid,
+            exec_id: self.exec_id,
+            address: remote.address,
+            port: remote.port,
+            direction: direction as u16,
+            tid: self.tid,
+        }
+    }
+
+    /// The process that owns a socket.
+    #[inline(always)]
+    pub(crate) fn owning(owner: &SocketOwner) -> Self {
+        Self {
+            segment: owner.segment,
+            start_boottime_ns: owner.start_boottime_ns,
+            tgid: owner.tgid,
+            tid: owner.tid,
+            exec_id: owner.exec_id,
+            flags: 0,
+        }
+    }
+
     #[inline(always)]
     pub(crate) fn header_flags(&self) -> u16 {
         (if self.flags & LINEAGE_BOOTSTRAP != 0 { HEADER_BOOTSTRAP } else { 0 })
@@ -74,6 +103,7 @@ pub(crate) fn label(process: &Process, kind: RecordKind) -> bool {
         flags: process.flags,
         reserved: 0,
     };
+    hint::set(process.tgid);
     let labelled = LINEAGE.insert(&process.tgid, &label, 0).is_ok();
     if !labelled {
         loss::count(process.segment, LossCause::LineageInsert, kind as u16);
@@ -84,6 +114,9 @@ pub(crate) fn label(process: &Process, kind: RecordKind) -> bool {
 /// The entry of a process id, without any check.
 #[inline(always)]
 pub(crate) fn entry(tgid: u32) -> Option<*mut LineageEntry> {
+    if !hint::may_be_labelled(tgid) {
+        return None;
+    }
     LINEAGE.get_ptr_mut(&tgid)
 }
 
@@ -186,6 +219,7 @@ fn fork(child: Address) -> Option<()> {
         flags: 0,
         reserved: 0,
     };
+    hint::set(child_tgid);
     if LINEAGE.insert(&child_tgid, &label, 0).is_err() {
         loss::count(process.segment, LossCause::LineageInsert, RecordKind::Fork as u16);
         return None;
@@ -210,7 +244,9 @@ pub fn lineage_exit(_context: RawTracePointContext) -> i32 {
 #[inline(always)]
 fn exit() -> Option<()> {
     let tgid = (helpers::bpf_get_current_pid_tgid() >> 32) as u32;
-    entry(tgid)?;
+    if !hint::may_be_labelled(tgid) {
+        return None;
+    }
     let task = kernel::current_task();
     let signal = kernel::pointer(task, &kernel::TASK_SIGNAL);
     // do_exit has counted this thread off before the tracepoint (kernel/exit.c, atomic_dec_and_test(&signal->live)).
@@ -219,6 +255,7 @@ fn exit() -> Option<()> {
     }
     let process = current();
     let _ = LINEAGE.remove(&tgid);
+    hint::clear(tgid);
     let process = process?;
     let mut writer = Writer::<ExitBody>::new(&process, RecordKind::Exit)?;
     writer.set(ExitBody { exit_code: kernel::get::<u32>(task, &kernel::TASK_EXIT_CODE), reserved: 0 });

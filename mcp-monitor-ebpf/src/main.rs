@@ -23,6 +23,7 @@ mod enter;
 mod exec;
 mod file;
 mod filter;
+mod hint;
 mod identity;
 mod ingress;
 mod io_uring;

@@ -285,11 +285,9 @@ unsafe fn output(buffer: *mut u8, size: u32, segment: u64, kind: RecordKind, wei
             return false;
         }
     }
-    let wakeup = if weight == Weight::Vital || waiting > WAKEUP_BYTES {
-        BPF_RB_FORCE_WAKEUP
-    } else {
-        BPF_RB_NO_WAKEUP
-    };
+    // Once, by the record that crosses the mark: the reader also looks by itself.
+    let crosses = waiting <= WAKEUP_BYTES && waiting + u64::from(size) > WAKEUP_BYTES;
+    let wakeup = if weight == Weight::Vital || crosses { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
     // Header, body and used tail stay below 16 KiB, see limits::TAIL_USED_MAX_BYTES.
     let size = kernel::bounded(size, 0x3fff);
     // SAFETY: the caller's promise.

@@ -16,6 +16,7 @@ use mcp_monitor_common::{
 use crate::{
     address::AF_UNIX,
     change::lsm,
+    egress::Said,
     file::argument,
     filter,
     filter::Repeat,
@@ -27,19 +28,10 @@ use crate::{
     record::{Weight, Writer},
 };
 
-/// What is said of a local socket beside its peer.
-#[derive(Clone, Copy)]
-pub(crate) struct How {
-    pub(crate) kind: RecordKind,
-    pub(crate) mechanism: u32,
-    pub(crate) direction: Direction,
-    pub(crate) result: i32,
-}
-
 /// Reports speech between `sock` and the socket whose name is `named`: for a connection the listener's, for an
 /// accepted one our own.
 #[inline(always)]
-pub(crate) fn report(process: &Process, sock: Address, named: Address, how: How, flags: u16) -> bool {
+pub(crate) fn report(process: &Process, sock: Address, named: Address, how: Said, flags: u16) -> bool {
     let Some(mut writer) = Writer::<NetworkBody>::new(process, how.kind) else { return false };
     let body = writer.body();
     // SAFETY: the body lies in the slot that the writer owns; every field is written.
@@ -66,7 +58,7 @@ pub(crate) fn report(process: &Process, sock: Address, named: Address, how: How,
 
 /// Everything but the name.
 #[inline(always)]
-unsafe fn fill(body: *mut NetworkBody, sock: Address, how: How) {
+unsafe fn fill(body: *mut NetworkBody, sock: Address, how: Said) {
     // SAFETY: the caller's promise: a body in a slot that a writer owns.
     unsafe {
         (*body).socket = sock as u64;
@@ -90,7 +82,7 @@ unsafe fn fill(body: *mut NetworkBody, sock: Address, how: How) {
 
 /// Reports a name as user memory gives it.
 #[inline(always)]
-pub(crate) fn given(process: &Process, sock: Address, sockaddr: Address, how: How) {
+pub(crate) fn given(process: &Process, sock: Address, sockaddr: Address, how: Said) {
     let Some(mut writer) = Writer::<NetworkBody>::new(process, how.kind) else { return };
     let body = writer.body();
     // An abstract name begins with a NUL: the text after it is taken, and flagged.
@@ -108,15 +100,14 @@ pub(crate) fn given(process: &Process, sock: Address, sockaddr: Address, how: Ho
 /// Reports an accepted connection.
 #[inline(always)]
 pub(crate) fn accepted(process: &Process, sock: Address, mechanism: u32) {
-    let how = How { kind: RecordKind::Accept, mechanism, direction: Direction::In, result: 0 };
+    let how = Said::new(RecordKind::Accept, mechanism, Direction::In, 0);
     report(process, sock, sock, how, 0);
 }
 
 #[inline(always)]
 fn connects(sock: Address, other: Address, mechanism: u32) -> Option<()> {
     let process = lineage::current()?;
-    let how =
-        How { kind: RecordKind::Connect, mechanism, direction: Direction::Out, result: RESULT_PERMITTED };
+    let how = Said::new(RecordKind::Connect, mechanism, Direction::Out, RESULT_PERMITTED);
     report(&process, sock, other, how, 0);
     Some(())
 }
@@ -138,7 +129,7 @@ fn sends(socket: Address, other: Address, mechanism: u32) -> Option<()> {
     if repeat == Repeat::Counted {
         return None;
     }
-    let how = How { kind: RecordKind::Send, mechanism, direction: Direction::Out, result: RESULT_PERMITTED };
+    let how = Said::new(RecordKind::Send, mechanism, Direction::Out, RESULT_PERMITTED);
     let flags = if repeat == Repeat::First { HEADER_RELIEVED } else { 0 };
     if !report(&process, sock, peer, how, flags) && repeat == Repeat::First {
         filter::forget(&key);

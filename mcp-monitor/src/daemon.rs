@@ -11,6 +11,7 @@ mod expectations;
 mod freeze;
 mod histories;
 mod inventory;
+mod health;
 mod lineages;
 mod marks;
 mod pipeline;

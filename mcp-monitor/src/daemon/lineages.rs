@@ -59,13 +59,14 @@ impl Lineages {
         Ok(())
     }
 
-    /// Labels what runs in a cgroup and below, and lets what executes there later in.
+    /// Labels what runs in a cgroup and below, and lets what executes there later in. Gives how many cgroups found no
+    /// place for that: what enters those is found by the looks that follow.
     pub(super) fn cgroup(
         &mut self,
         orders: &mut Orders,
         path: &Path,
         segment: SegmentId,
-    ) -> Result<(), DaemonError> {
+    ) -> Result<usize, DaemonError> {
         if !path.join("cgroup.procs").exists() {
             return Err(DaemonError::Usage(format!(
                 "--cgroup {}: not a cgroup (it has no cgroup.procs); name a directory below /sys/fs/cgroup",
@@ -73,18 +74,20 @@ impl Lineages {
             )));
         }
         orders.open_segment(segment, 0)?;
+        let mut left_out = 0;
         for directory in with_children(path) {
             // The number of a cgroup v2 directory is the cgroup's id. A v1 directory may have the same number as
             // somebody else's v2 cgroup; what enters it is found by looking.
             if is_unified(&directory)
                 && let Ok(metadata) = fs::metadata(&directory)
+                && orders.watch_cgroup(metadata.ino(), segment).is_err()
             {
-                orders.watch_cgroup(metadata.ino(), segment)?;
+                left_out += 1;
             }
         }
         self.cgroups.push((path.to_owned(), segment));
         self.label_all(orders);
-        Ok(())
+        Ok(left_out)
     }
 
     /// True when only named processes and cgroups are watched, or something was: the end of a command's lineage
@@ -223,11 +226,6 @@ fn with_children(path: &Path) -> Vec<PathBuf> {
                 .filter(|child| child.file_type().is_ok_and(|kind| kind.is_dir()))
                 .map(|child| child.path()),
         );
-        // As many as the kernel side has places for.
-        if all.len() > 256 {
-            all.truncate(256);
-            break;
-        }
     }
     all
 }

@@ -11,6 +11,7 @@ use super::{
     counts::{Losses, Repeats},
     expectations::{self, Expectations},
     freeze,
+    health::Health,
     histories::{self, Histories},
     inventory::{Inventory, Told},
     lineages::Lineages,
@@ -31,9 +32,9 @@ use crate::{
     render::{Stream, StreamError, Summary, summary},
     sensor::{
         Sensor,
-        canary::CANARY_SEGMENT,
+        canary::{CANARY_SEGMENT, Canary},
         decode::{RecordBody, decode},
-        health, mask,
+        mask,
         orders::Orders,
         sequence::SequenceTracker,
         trial::ProgramState,
@@ -114,6 +115,7 @@ struct Stages<'stream> {
     /// What the tier cannot see, in words.
     blind: Vec<String>,
     undecoded: u64,
+    health: Health,
     error: Option<StreamError>,
 }
 
@@ -151,6 +153,7 @@ impl<'stream> Pipeline<'stream> {
             workloads: Vec::new(),
             blind: blind_spots_of(&sensor),
             undecoded: 0,
+            health: Health::new(Canary::of(sensor.tier)),
             error: None,
         };
         let mut pipeline = Self {
@@ -207,7 +210,15 @@ impl<'stream> Pipeline<'stream> {
             let name = path.display().to_string();
             let segment = self.open(workload(&name, &name), None);
             self.note_started_before(segment);
-            self.lineages.cgroup(&mut self.sensor.orders, path, segment)?;
+            let left_out = self.lineages.cgroup(&mut self.sensor.orders, path, segment)?;
+            if left_out > 0
+                && let Some(workload) = self.stages.attributor.workload(segment)
+            {
+                let what = format!(
+                    "lineage: processes of {left_out} cgroups below {name} are found by looking and not at their exec"
+                );
+                self.stages.blind(&workload, what);
+            }
         }
         if let Some((cause, what, count)) = self.stages.recorder.gap() {
             self.lose(cause, None, what, count);
@@ -291,6 +302,7 @@ impl<'stream> Pipeline<'stream> {
         }
         stages.take(told);
         self.collect_losses();
+        self.look_after_health();
         self.marks.poll(&mut self.stages.judge);
         self.surroundings.poll(&mut self.stages.judge);
         self.bystanders.publish(&self.stages.judge, &mut self.sensor.orders);
@@ -397,12 +409,7 @@ impl<'stream> Pipeline<'stream> {
         }
         self.flush_relief(true);
         self.collect_losses();
-        for (name, misses) in health::recursion_misses(self.sensor.ebpf()) {
-            let what = format!(
-                "{name}: runs that the kernel skipped since the program was already running on the CPU"
-            );
-            self.lose("skipped-run", None, &what, misses);
-        }
+        self.look_after_health();
         if self.stages.undecoded > 0 {
             let count = self.stages.undecoded;
             self.lose("undecoded", None, "records that could not be understood", count);
@@ -463,6 +470,16 @@ impl<'stream> Pipeline<'stream> {
         }
     }
 
+    /// What the kernel programs missed, and whether they still fire.
+    fn look_after_health(&mut self) {
+        for fault in self.stages.health.look(&mut self.sensor) {
+            if fault.repair {
+                self.lineages.label_all(&mut self.sensor.orders);
+            }
+            self.lose(fault.cause, None, &fault.what, fault.count);
+        }
+    }
+
     /// Sequences tell of every attempt; what the kernel side counted as lost explains them.
     fn unexplained_gaps(&mut self) {
         use mcp_monitor_common::loss::LossCause::{Reserve, RingFull, Tokens};
@@ -495,6 +512,7 @@ impl<'stream> Pipeline<'stream> {
         }
         for loss in fresh {
             if loss.segment == Some(CANARY_SEGMENT) {
+                self.stages.health.excuse();
                 continue;
             }
             let kind = mcp_monitor_common::record::RecordKind::from_value(loss.kind)
@@ -537,6 +555,7 @@ impl Stages<'_> {
         };
         sequences.observe(record.header.lane, record.header.sequence);
         if record.segment() == CANARY_SEGMENT {
+            self.health.saw(&record);
             return;
         }
         if let RecordBody::Segment(parent) = &record.body {

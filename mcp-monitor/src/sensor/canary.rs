@@ -8,7 +8,7 @@ use mcp_monitor_common::{
 };
 
 use super::{
-    decode::decode,
+    decode::{Record, decode},
     orders::{Label, Orders},
     ring::Ring,
     sequence::SequenceTracker,
@@ -17,8 +17,58 @@ use crate::event::{ProcessId, SegmentId};
 
 /// The segment that our own process is in while it proves the hook.
 pub const CANARY_SEGMENT: SegmentId = SegmentId(u64::MAX);
+/// Always there and never a secret.
+const BAIT: &str = "/proc/self/comm";
+/// How our own process is labelled for it.
+const LABEL: Label = Label { segment: CANARY_SEGMENT, start_ticks: 0, flags: 0 };
 /// Emulated machines are slow; a real one answers in microseconds.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// The hook that is proven: the one that tells of opened files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Canary {
+    mechanism: u32,
+}
+
+impl Canary {
+    /// The canary of a tier.
+    #[must_use]
+    pub fn of(tier: Tier) -> Self {
+        let mechanism = match tier {
+            Tier::Lsm => mechanism::LSM_FILE_OPEN,
+            Tier::Probe => mechanism::PROBE_FILE_OPEN,
+            Tier::Tracepoint => mechanism::SYSCALL_EXIT,
+        };
+        Self { mechanism }
+    }
+
+    /// Name of the program that must answer.
+    #[must_use]
+    pub fn program(self) -> &'static str {
+        usize::try_from(self.mechanism)
+            .ok()
+            .and_then(|index| mechanism::PROGRAMS.get(index))
+            .map_or("unknown", |program| program.name)
+    }
+
+    /// True when the record answers.
+    #[must_use]
+    pub fn is_answer(self, record: &Record) -> bool {
+        record.header.kind == RecordKind::Open as u16 && record.header.mechanism == self.mechanism
+    }
+
+    /// Labels our own process for the moment of one open. `false` when that was not possible, so that no answer will
+    /// come. What other threads of ours do in that moment is nobody's event; none of them forks then.
+    pub fn send(self, orders: &mut Orders) -> bool {
+        let ourselves = ProcessId(std::process::id());
+        if orders.label_of(ourselves).is_some() || orders.label(ourselves, LABEL).is_err() {
+            return false;
+        }
+        let opened = std::fs::File::open(BAIT).is_ok();
+        orders.unlabel(ourselves);
+        opened
+    }
+}
 
 /// Labels our own process, opens a file, and waits for the record.
 ///
@@ -30,22 +80,17 @@ pub fn fires(
     ring: &mut Ring,
     sequences: &mut SequenceTracker,
 ) -> Result<(), String> {
-    let program = match tier {
-        Tier::Lsm => mechanism::LSM_FILE_OPEN,
-        Tier::Probe => mechanism::PROBE_FILE_OPEN,
-        Tier::Tracepoint => mechanism::SYSCALL_EXIT,
-    };
+    let canary = Canary::of(tier);
     let ourselves = ProcessId(std::process::id());
-    let label = Label { segment: CANARY_SEGMENT, start_ticks: 0, flags: 0 };
-    orders.label(ourselves, label).map_err(|error| error.to_string())?;
+    orders.label(ourselves, LABEL).map_err(|error| error.to_string())?;
     let deadline = Instant::now() + PATIENCE;
     let mut seen = false;
     while !seen && Instant::now() < deadline {
-        // /proc/self/comm is always there and never a secret.
-        let _ = std::fs::File::open("/proc/self/comm");
-        ring.drain(usize::MAX, |record| {
-            note(record, sequences);
-            seen |= is_open(record, program);
+        let _ = std::fs::File::open(BAIT);
+        ring.drain(usize::MAX, |bytes| {
+            if let Some(record) = note(bytes, sequences) {
+                seen |= canary.is_answer(&record);
+            }
         });
         if !seen {
             std::thread::sleep(Duration::from_millis(5));
@@ -53,7 +98,9 @@ pub fn fires(
     }
     orders.unlabel(ourselves);
     // What our own threads did meanwhile is nobody's event.
-    ring.drain(usize::MAX, |record| note(record, sequences));
+    ring.drain(usize::MAX, |bytes| {
+        note(bytes, sequences);
+    });
     if seen {
         Ok(())
     } else {
@@ -64,15 +111,9 @@ pub fn fires(
     }
 }
 
-fn is_open(record: &[u8], program: u32) -> bool {
-    decode(record).is_ok_and(|record| {
-        record.header.kind == RecordKind::Open as u16 && record.header.mechanism == program
-    })
-}
-
 /// The canary's records count in their lanes, too.
-fn note(record: &[u8], sequences: &mut SequenceTracker) {
-    if let Ok(record) = decode(record) {
-        sequences.observe(record.header.lane, record.header.sequence);
-    }
+fn note(bytes: &[u8], sequences: &mut SequenceTracker) -> Option<Record> {
+    let record = decode(bytes).ok()?;
+    sequences.observe(record.header.lane, record.header.sequence);
+    Some(record)
 }

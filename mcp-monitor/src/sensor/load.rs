@@ -21,7 +21,7 @@ use mcp_monitor_common::{
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 
 use super::{
-    SensorError, canary,
+    SensorError, canary, hints,
     offsets::Offsets,
     orders::Orders,
     ring::Ring,
@@ -219,6 +219,7 @@ fn load_object(offsets: &Offsets, btf: &Btf, tier: Tier, options: &Options) -> R
         .override_global(symbol::IO_URING_SHAPE, &offsets.io_uring_shape, true)
         .override_global(symbol::CGROUP_V1_SUBSYSTEM, &offsets.cgroup_v1_subsystem, true)
         .map_max_entries("RING", options.ring_bytes)
+        .map_max_entries("LABEL_HINTS", hints::elements())
         .map_max_entries("LINEAGE", processes_max());
     loader.load(OBJECT).map_err(|error| {
         let reason = with_causes(&error);

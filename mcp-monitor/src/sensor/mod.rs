@@ -8,6 +8,7 @@ pub mod canary;
 pub mod decode;
 pub mod error;
 pub mod health;
+mod hints;
 pub mod load;
 pub mod mask;
 pub mod offsets;

@@ -17,12 +17,13 @@ use mcp_monitor_common::{
     record::FileIdentity,
 };
 
-use super::SensorError;
+use super::{SensorError, hints::Hints};
 use crate::event::{ProcessId, SegmentId};
 
 /// The maps that take orders and give counts.
 pub struct Orders {
     lineage: HashMap<MapData, u32, LineageEntry>,
+    hints: Hints,
     segments: HashMap<MapData, u64, SegmentState>,
     cgroups: HashMap<MapData, u64, u64>,
     cgroup_count: Array<MapData, u32>,
@@ -82,6 +83,7 @@ impl Orders {
             })
         };
         let mut orders = Self {
+            hints: Hints::new(take("LABEL_HINTS")?)?,
             lineage: HashMap::try_from(take("LINEAGE")?).map_err(failed("LINEAGE"))?,
             segments: HashMap::try_from(take("SEGMENTS")?).map_err(failed("SEGMENTS"))?,
             cgroups: HashMap::try_from(take("WATCHED_CGROUPS")?).map_err(failed("WATCHED_CGROUPS"))?,
@@ -248,6 +250,7 @@ impl Orders {
             flags: label.flags,
             reserved: 0,
         };
+        self.hints.set(process);
         self.lineage.insert(process.0, entry, 0).map_err(failed("label a process"))
     }
 
@@ -281,7 +284,7 @@ impl Orders {
     /// When the map refuses.
     pub fn watch_cgroup(&mut self, cgroup: u64, segment: SegmentId) -> Result<(), SensorError> {
         self.cgroups.insert(cgroup, segment.0, 0).map_err(failed("watch a cgroup"))?;
-        self.watched_cgroups += 1;
+        self.watched_cgroups = self.watched_cgroups.saturating_add(1);
         self.cgroup_count.set(0, self.watched_cgroups, 0).map_err(failed("watch a cgroup"))
     }
 

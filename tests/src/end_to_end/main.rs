@@ -10,6 +10,7 @@ mod batch;
 mod compare;
 mod control;
 mod judge;
+mod losses;
 mod monitor;
 mod options;
 mod plan;

@@ -8,7 +8,7 @@ use mcp_monitor_tests::world::MARKER;
 
 use crate::{
     batch::{self, Performed},
-    control, judge,
+    control, judge, losses,
     monitor::{Said, Setup, ending},
     options, report, robustness, segments,
     table::{Outcome, Row, Tier},
@@ -127,14 +127,7 @@ const OUTPUTS: &[(&str, OutputCheck)] = &[
             None => Ok(()),
         }
     }),
-    ("output: nothing is lost but in a flood", |said| {
-        let lost = said.of("summary").find_map(|summary| summary["total_lost"].as_u64());
-        match lost {
-            Some(0) => Ok(()),
-            Some(_) if ALONE.contains(&said.name.trim_end_matches(TWIN)) => Ok(()),
-            _ => Err(format!("run {}: {lost:?} records lost", said.name)),
-        }
-    }),
+    ("output: nothing is lost but in a flood", |said| losses::check(said, ALONE, TWIN)),
     ("output: the last line is the summary", |said| match said.records.last() {
         Some(record) if record["schema"] == "mcp-monitor/summary/v1" => Ok(()),
         other => Err(format!("{other:?}")),
