@@ -1,6 +1,8 @@
 //! What is not sent: repeats that are counted instead, and bulk of a segment that has used up its share of a ring
 //! that is filling up. And what is sent before all else: records of published secrets.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::{helpers, macros::map, maps::HashMap};
 use mcp_monitor_common::{
     limits::{RELIEF_MAX, SECRETS_MAX, SEGMENT_TOKENS_MAX, SEGMENT_TOKENS_PER_SECOND},
@@ -74,20 +76,31 @@ extern "C" fn secret_of(inode: u64, device: u64, parent_inode: u64, dentry: u64)
     }
     let name = kernel::at(dentry as Address, &kernel::DENTRY_NAME);
     let name_bytes = (kernel::get::<u64>(name, &kernel::QSTR_HASH_LEN) >> 32) as u32;
-    let mut key = SecretName { parent_inode, device: device as u32, name_bytes, name: [0; 64] };
+    let mut key = MaybeUninit::<SecretName>::uninit();
+    let to = key.as_mut_ptr();
     let kept = if name_bytes > 64 { 64 } else { name_bytes };
-    // SAFETY: at most 64 bytes into an array of 64.
+    // SAFETY: every field is written, and in place. The name is cleared word by word (it is aligned behind 16 bytes): the
+    // compiler would call a function for it, whose stack frame is one too many on 5.10. At most 64 bytes are read into
+    // an array of 64, and the value that is found is copied at once.
     unsafe {
+        (*to).parent_inode = parent_inode;
+        (*to).device = device as u32;
+        (*to).name_bytes = name_bytes;
+        let words = (&raw mut (*to).name).cast::<u64>();
+        let mut word = 0;
+        while word < 8 {
+            core::ptr::write_volatile(words.add(word), 0);
+            word += 1;
+        }
         helpers::generated::bpf_probe_read_kernel(
-            key.name.as_mut_ptr().cast(),
+            words.cast(),
             kernel::bounded(kept.wrapping_sub(1), 63) + 1,
             kernel::pointer(name, &kernel::QSTR_NAME).cast(),
         );
-    }
-    // SAFETY: the value is copied at once.
-    match unsafe { SECRET_NAMES.get(&key) } {
-        Some(mark) => (u64::from(mark.action) << 32) | (u64::from(mark.entry) + 1),
-        None => 0,
+        match SECRET_NAMES.get(&*to) {
+            Some(mark) => (u64::from(mark.action) << 32) | (u64::from(mark.entry) + 1),
+            None => 0,
+        }
     }
 }
 
