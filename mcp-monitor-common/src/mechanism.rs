@@ -126,15 +126,19 @@ pub struct Program {
     pub attach: Attach,
     /// Without it the tier cannot be used at all.
     pub core: bool,
+    /// Takes the place of this program, an index into [`PROGRAMS`], where the kernel pre-empts raw tracepoints.
+    pub stands_in_for: Option<u32>,
 }
 
 const ALL: &[Tier] = &[Tier::Lsm, Tier::Probe, Tier::Tracepoint];
+/// The tiers on the kernel's security hooks.
+const HOOKS: &[Tier] = &[Tier::Lsm, Tier::Probe];
 const LSM: &[Tier] = &[Tier::Lsm];
 const PROBE: &[Tier] = &[Tier::Probe];
 const TRACEPOINT: &[Tier] = &[Tier::Tracepoint];
 
 macro_rules! programs {
-    ($($id:ident $name:literal $observation:ident $tiers:ident $attach:expr, $need:ident;)+) => {
+    ($($id:ident $name:literal $observation:ident $tiers:ident $attach:expr, $need:ident $($of:ident)?;)+) => {
         /// Every kernel program; fork and exit first, since they are attached in this order.
         pub const PROGRAMS: &[Program] = &[$(Program {
             name: $name,
@@ -142,11 +146,15 @@ macro_rules! programs {
             tiers: $tiers,
             attach: $attach,
             core: programs!(@need $need),
+            stands_in_for: programs!(@of $($of)?),
         }),+];
         programs!(@index 0u32; $($id)+);
     };
     (@need core) => { true };
     (@need extra) => { false };
+    (@need instead_of) => { false };
+    (@of) => { None };
+    (@of $of:ident) => { Some($of) };
     (@index $at:expr; $id:ident $($rest:ident)*) => {
         #[doc = "Index into [`PROGRAMS`], as records carry it."]
         pub const $id: u32 = $at;
@@ -156,6 +164,11 @@ macro_rules! programs {
 }
 
 programs! {
+    // Since 7.0 a raw tracepoint's program can be pre-empted in its run, and the kernel skips it for whoever comes to it
+    // meanwhile on that processor (`__bpf_trace_run`, kernel/trace/bpf_trace.c). A kprobe runs with preemption disabled.
+    PROBE_FORK "probe_fork" Lineage HOOKS Attach::Kprobe("wake_up_new_task"), instead_of LINEAGE_FORK;
+    PROBE_EXIT "probe_exit" Lineage HOOKS Attach::Kprobe("exit_files"), instead_of LINEAGE_EXIT;
+    PROBE_EXEC "probe_exec" Exec HOOKS Attach::Kprobe("finalize_exec"), instead_of LINEAGE_EXEC;
     LINEAGE_FORK "lineage_fork" Lineage ALL Attach::RawTracepoint("sched_process_fork"), core;
     LINEAGE_EXIT "lineage_exit" Lineage ALL Attach::RawTracepoint("sched_process_exit"), core;
     LINEAGE_EXEC "lineage_exec" Exec ALL Attach::RawTracepoint("sched_process_exec"), core;

@@ -16,7 +16,6 @@ use mcp_monitor_common::{
         LINEAGE_BOOTSTRAP, LINEAGE_BYSTANDER, LINEAGE_EXECUTED, PROGRAM_NAME_BYTES, ProgramName,
         SEGMENT_DROPPED, SEGMENT_SPLIT, SegmentState, WATCH_BYSTANDER, WATCH_ENTER, WATCH_SPLIT_ALWAYS,
     },
-    mechanism,
     record::{FileIdentity, RecordKind, SegmentBody},
 };
 
@@ -48,12 +47,12 @@ static WATCHED_COUNT: Array<u32> = Array::with_max_entries(1, 0);
 /// Called at exec. Gives the process as it is afterwards, with the segment's flags among its own; nothing for a
 /// process that concerns nobody.
 #[inline(always)]
-pub(crate) fn executed(bprm: Address) -> Option<Process> {
+pub(crate) fn executed(bprm: Address, mechanism: u32) -> Option<Process> {
     let mut process = match lineage::current() {
         Some(process) => process,
         None => match by_cgroup() {
             Some(process) => process,
-            None => return by_program(bprm),
+            None => return by_program(bprm, mechanism),
         },
     };
     let mut flags = 0;
@@ -71,14 +70,14 @@ pub(crate) fn executed(bprm: Address) -> Option<Process> {
         let moved = opened_in != 0 && opened_in != mount_namespace;
         let opens = if flags & SEGMENT_DROPPED != 0 {
             let _ = LINEAGE.remove(&process.tgid);
-            return by_program(bprm);
+            return by_program(bprm, mechanism);
         } else if flags & SEGMENT_SPLIT != 0 {
             moved || process.flags & LINEAGE_EXECUTED == 0
         } else {
             has_watched() && watched_program(bprm as u64) & u64::from(WATCH_SPLIT_ALWAYS) != 0
         };
         if opens {
-            let segment = open_segment(process.segment);
+            let segment = open_segment(process.segment, u64::from(mechanism));
             if segment != 0 {
                 return Some(Process::running(segment, LINEAGE_EXECUTED | SEGMENT_SPLIT));
             }
@@ -110,13 +109,13 @@ fn by_cgroup() -> Option<Process> {
 
 /// A process outside every lineage executes a watched program.
 #[inline(always)]
-fn by_program(bprm: Address) -> Option<Process> {
+fn by_program(bprm: Address, mechanism: u32) -> Option<Process> {
     if !has_watched() {
         return None;
     }
     let watched = watched_program(bprm as u64) as u32;
     if watched & WATCH_ENTER != 0 {
-        let segment = open_segment(0);
+        let segment = open_segment(0, u64::from(mechanism));
         if segment == 0 {
             return None;
         }
@@ -185,7 +184,7 @@ extern "C" fn watched_program(bprm: u64) -> u64 {
 /// CPU does not execute two programs in one nanosecond. Verified for itself.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn open_segment(parent: u64) -> u64 {
+extern "C" fn open_segment(parent: u64, mechanism: u64) -> u64 {
     // SAFETY: no argument.
     let (now, cpu) = unsafe { (helpers::bpf_ktime_get_boot_ns(), helpers::bpf_get_smp_processor_id()) };
     let segment = (now << 8) | u64::from(cpu & 0xff);
@@ -207,7 +206,7 @@ extern "C" fn open_segment(parent: u64) -> u64 {
     }
     if let Some(mut writer) = Writer::<SegmentBody>::new(&process, RecordKind::Segment) {
         writer.set(SegmentBody { parent });
-        writer.send(&process, RecordKind::Segment, mechanism::LINEAGE_EXEC, 0, Weight::Vital);
+        writer.send(&process, RecordKind::Segment, mechanism as u32, 0, Weight::Vital);
     }
     segment
 }

@@ -56,15 +56,28 @@ pub fn probe_bprm_check(context: ProbeContext) -> u32 {
 /// match-proto: include/trace/events/sched.h:TP_PROTO(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 pub fn lineage_exec(context: RawTracePointContext) -> i32 {
-    let bprm = context.arg::<u64>(2) as Address;
-    if let Some(process) = enter::executed(bprm) {
-        executed(&process, context.arg::<u64>(0) as Address, bprm);
-    }
+    reached(context.arg::<u64>(2) as Address, mechanism::LINEAGE_EXEC);
+    0
+}
+
+/// The last thing that a loader of programs calls before the program's first instruction.
+///
+/// match-proto: fs/exec.c:void finalize_exec(struct linux_binprm *bprm)
+#[kprobe]
+pub fn probe_exec(context: ProbeContext) -> u32 {
+    reached(argument(&context, 0), mechanism::PROBE_EXEC);
     0
 }
 
 #[inline(always)]
-fn executed(process: &Process, task: Address, bprm: Address) -> Option<()> {
+fn reached(bprm: Address, mechanism: u32) {
+    if let Some(process) = enter::executed(bprm, mechanism) {
+        executed(&process, kernel::current_task(), bprm, mechanism);
+    }
+}
+
+#[inline(always)]
+fn executed(process: &Process, task: Address, bprm: Address, mechanism: u32) -> Option<()> {
     let mut writer = Writer::<ExecBody>::new(process, RecordKind::Exec)?;
     let body = writer.body();
     // SAFETY: the body lies in the slot that the writer owns, 8-aligned; every field is written below.
@@ -74,7 +87,7 @@ fn executed(process: &Process, task: Address, bprm: Address) -> Option<()> {
         fill_namespaces(body, task);
         fill_texts(&mut writer, body, task, bprm);
     }
-    writer.send(process, RecordKind::Exec, mechanism::LINEAGE_EXEC, 0, Weight::Vital);
+    writer.send(process, RecordKind::Exec, mechanism, 0, Weight::Vital);
     Some(())
 }
 

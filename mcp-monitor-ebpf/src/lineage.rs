@@ -3,9 +3,9 @@
 
 use aya_ebpf::{
     helpers,
-    macros::{map, raw_tracepoint},
+    macros::{kprobe, map, raw_tracepoint},
     maps::HashMap,
-    programs::RawTracePointContext,
+    programs::{ProbeContext, RawTracePointContext},
 };
 use mcp_monitor_common::{
     limits::SEGMENTS_MAX,
@@ -17,6 +17,7 @@ use mcp_monitor_common::{
 
 use crate::{
     address::Internet,
+    file::argument,
     hint, kernel,
     kernel::Address,
     loss,
@@ -186,7 +187,16 @@ pub(crate) fn of_task(task: Address) -> (u32, u64, u64) {
 pub fn lineage_fork(context: RawTracePointContext) -> i32 {
     // match-proto: include/trace/events/sched.h:TP_PROTO(struct task_struct *parent, struct task_struct *child)
     let child: Address = context.arg::<u64>(1) as Address;
-    fork(child);
+    fork(child, mechanism::LINEAGE_FORK);
+    0
+}
+
+/// The child is complete, and has not run yet (kernel_clone, kernel/fork.c).
+///
+/// match-proto: kernel/sched/core.c:void wake_up_new_task(struct task_struct *p)
+#[kprobe]
+pub fn probe_fork(context: ProbeContext) -> u32 {
+    fork(argument(&context, 0), mechanism::PROBE_FORK);
     0
 }
 
@@ -201,7 +211,7 @@ fn is_dropped(segment: u64) -> bool {
 }
 
 #[inline(always)]
-fn fork(child: Address) -> Option<()> {
+fn fork(child: Address, mechanism: u32) -> Option<()> {
     let process = current()?;
     let child_tgid = kernel::get::<u32>(child, &kernel::TASK_TGID);
     if child_tgid == process.tgid {
@@ -230,19 +240,30 @@ fn fork(child: Address) -> Option<()> {
         child_tgid,
         child_exec_id: kernel::get::<u32>(child, &kernel::TASK_SELF_EXEC_ID),
     });
-    writer.send(&process, RecordKind::Fork, mechanism::LINEAGE_FORK, 0, Weight::Vital);
+    writer.send(&process, RecordKind::Fork, mechanism, 0, Weight::Vital);
     Some(())
 }
 
 /// A process is gone when its last thread is: a leader may leave before its threads.
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 pub fn lineage_exit(_context: RawTracePointContext) -> i32 {
-    exit();
+    exit(mechanism::LINEAGE_EXIT);
+    0
+}
+
+/// Called by do_exit a little behind the tracepoint, and for a child that came to nothing, by its parent.
+///
+/// match-proto: fs/file.c:void exit_files(struct task_struct *tsk)
+#[kprobe]
+pub fn probe_exit(context: ProbeContext) -> u32 {
+    if argument(&context, 0) == kernel::current_task() {
+        exit(mechanism::PROBE_EXIT);
+    }
     0
 }
 
 #[inline(always)]
-fn exit() -> Option<()> {
+fn exit(mechanism: u32) -> Option<()> {
     let tgid = (helpers::bpf_get_current_pid_tgid() >> 32) as u32;
     if !hint::may_be_labelled(tgid) {
         return None;
@@ -259,6 +280,6 @@ fn exit() -> Option<()> {
     let process = process?;
     let mut writer = Writer::<ExitBody>::new(&process, RecordKind::Exit)?;
     writer.set(ExitBody { exit_code: kernel::get::<u32>(task, &kernel::TASK_EXIT_CODE), reserved: 0 });
-    writer.send(&process, RecordKind::Exit, mechanism::LINEAGE_EXIT, 0, Weight::Vital);
+    writer.send(&process, RecordKind::Exit, mechanism, 0, Weight::Vital);
     Some(())
 }

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mcp_monitor_common::mechanism::{LINEAGE_FORK, PROGRAMS};
+use mcp_monitor_common::mechanism::{LINEAGE_FORK, PROBE_FORK, PROGRAMS};
 
 use crate::sensor::{Sensor, canary::Canary, decode::Record, health};
 
@@ -82,7 +82,11 @@ impl Health {
     }
 
     fn skipped(&mut self, misses: Vec<(String, u64)>) -> Vec<Fault> {
-        let fork = PROGRAMS.get(LINEAGE_FORK as usize).map(|program| program.name);
+        let is_fork = |name: &str| {
+            [LINEAGE_FORK, PROBE_FORK]
+                .iter()
+                .any(|index| PROGRAMS.get(*index as usize).is_some_and(|program| program.name == name))
+        };
         let mut faults = Vec::new();
         for (name, count) in misses {
             let told = self.skipped.entry(name.clone()).or_default();
@@ -94,7 +98,7 @@ impl Health {
                         "{name}: runs that the kernel skipped since the program was already running on the CPU"
                     ),
                     count: count - *told,
-                    repair: Some(name.as_str()) == fork,
+                    repair: is_fork(&name),
                 });
                 *told = count;
             }

@@ -244,12 +244,20 @@ fn processes_max() -> u32 {
 /// rest is not tried.
 fn attach_tier(ebpf: &mut Ebpf, tier: Tier, btf: &Btf) -> (bool, Vec<ProgramTrial>) {
     let cgroup = unified_cgroup();
+    let preempts = preempts_raw_tracepoints();
     let mut rows = Vec::new();
     let mut usable = true;
-    for program in PROGRAMS.iter().filter(|program| program.tiers.contains(&tier)) {
-        let state = if usable {
+    let mut replaced = Vec::new();
+    for (index, program) in (0_u32..).zip(PROGRAMS).filter(|(_, program)| program.tiers.contains(&tier)) {
+        if program.stands_in_for.is_some() && !preempts {
+            continue;
+        }
+        let state = if usable && !replaced.contains(&index) {
             match attach(ebpf, program, btf, cgroup.as_deref()) {
-                Ok(()) => ProgramState::Attached,
+                Ok(()) => {
+                    replaced.extend(program.stands_in_for);
+                    ProgramState::Attached
+                }
                 Err(why) => {
                     usable &= !program.core;
                     ProgramState::Refused(why)
@@ -261,6 +269,14 @@ fn attach_tier(ebpf: &mut Ebpf, tier: Tier, btf: &Btf) -> (bool, Vec<ProgramTria
         rows.push(ProgramTrial { name: program.name, observation: program.observation, tier, state });
     }
     (usable, rows)
+}
+
+/// True where the program of a raw tracepoint can be pre-empted in its run: since 7.0 tracepoints are guarded by SRCU
+/// and not by disabled preemption (include/linux/tracepoint.h).
+fn preempts_raw_tracepoints() -> bool {
+    const SINCE: u32 = 7;
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    release.split('.').next().and_then(|major| major.parse::<u32>().ok()).is_some_and(|major| major >= SINCE)
 }
 
 fn attach(ebpf: &mut Ebpf, program: &Program, btf: &Btf, cgroup: Option<&Path>) -> Result<(), String> {
