@@ -2,6 +2,8 @@
 //!
 //! The measuring itself is the program `bench-probe` of the tests package, run as root.
 
+mod machines;
+
 use std::{
     path::PathBuf,
     process::{Command, ExitCode},
@@ -26,7 +28,7 @@ pub(crate) struct Arguments {
     /// The mechanisms to measure
     #[arg(long, value_name = "TIER", default_value = "tracepoint")]
     tier: String,
-    /// Only the measurements whose name holds this: cost, rate, latency, build, store, judge
+    /// Only the measurements whose name holds this: cost, rate, latency, build, store, judge, machines
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
     /// How long the store takes its paced stream
@@ -35,6 +37,9 @@ pub(crate) struct Arguments {
     /// Rows of the store that is asked
     #[arg(long, value_name = "N", default_value_t = 10_000_000)]
     store_rows: u64,
+    /// Measure ratios in virtual machines, too
+    #[arg(long)]
+    machines: bool,
     /// A remark on the circumstances, printed with the machine
     #[arg(long, value_name = "TEXT")]
     remark: Option<String>,
@@ -46,6 +51,10 @@ pub(crate) fn main(arguments: &Arguments) -> Result<ExitCode> {
     match arguments.only.as_deref() {
         Some("store") => return store(arguments),
         Some("judge") => return judge(arguments),
+        Some("machines") => {
+            print!("{}", machines::section()?);
+            return Ok(ExitCode::SUCCESS);
+        }
         _ => {}
     }
     let probe = Probe::build()?;
@@ -61,9 +70,12 @@ pub(crate) fn main(arguments: &Arguments) -> Result<ExitCode> {
     if let Some(remark) = &arguments.remark {
         measure.args(["--remark", remark]);
     }
-    let (page, succeeded) = binaries::spoken(&mut measure)?;
+    let (mut page, succeeded) = binaries::spoken(&mut measure)?;
     if !succeeded {
         bail!("`{}` failed; its last words are above", command::shown(&measure));
+    }
+    if arguments.machines {
+        page.push_str(&machines::section()?);
     }
     if let Some(file) = &arguments.write {
         file.parent().map_or(Ok(()), places::make)?;

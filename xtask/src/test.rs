@@ -38,6 +38,9 @@ pub(crate) struct Arguments {
     /// Only this tier in machines; may be repeated
     #[arg(long = "tier", value_name = "TIER")]
     tiers: Vec<String>,
+    /// Keep what came of the evasions in machines and write the table of it into the README
+    #[arg(long)]
+    write_evasions: bool,
     /// Every kernel in every tier, and real servers in a machine, too: more than an hour
     #[arg(long)]
     all: bool,

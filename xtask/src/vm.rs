@@ -15,4 +15,4 @@ mod servers;
 
 pub(crate) use arguments::{Arguments, main};
 pub(crate) use boot::{Machine, boot};
-pub(crate) use console::Ended;
+pub(crate) use console::{Ended, Report};

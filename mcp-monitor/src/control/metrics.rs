@@ -30,6 +30,9 @@ pub(super) struct Metrics {
     queue: IntGauge,
     dropped: IntGauge,
     followers: IntGauge,
+    secret_repairs: IntGauge,
+    secret_stale: IntGauge,
+    secret_unwatched: IntGauge,
     memory: IntGauge,
     cpu: IntGauge,
     workloads: Mutex<HashSet<String>>,
@@ -68,6 +71,18 @@ impl Metrics {
                 "Events that the control socket could not take in since the start.",
             ),
             followers: gauge("mcp_monitor_control_followers", "Readers of the control socket that follow."),
+            secret_repairs: gauge(
+                "mcp_monitor_secret_repairs",
+                "Times that a change where secrets lie was seen and looked at since the start.",
+            ),
+            secret_stale: gauge(
+                "mcp_monitor_secret_stale_milliseconds_max",
+                "The longest from a change where secrets lie to its publication to the kernel.",
+            ),
+            secret_unwatched: gauge(
+                "mcp_monitor_secret_directories_unwatched",
+                "Directories of secrets whose changes only the scan every ten seconds finds.",
+            ),
             memory: gauge("mcp_monitor_resident_memory_bytes", "Resident memory of the monitor."),
             cpu: gauge("mcp_monitor_cpu_milliseconds", "CPU time that the monitor used since its start."),
             workloads: Mutex::new(HashSet::new()),
@@ -106,6 +121,10 @@ impl Metrics {
         self.queue.set(whole(status.control.queue));
         self.dropped.set(whole(hub.pulse.dropped.load(Ordering::Relaxed)));
         self.followers.set(whole(status.control.followers));
+        let freshness = *hub.pulse.freshness.lock().unwrap_or_else(PoisonError::into_inner);
+        self.secret_repairs.set(whole(freshness.repairs));
+        self.secret_stale.set(i64::try_from(freshness.longest.as_millis()).unwrap_or(i64::MAX));
+        self.secret_unwatched.set(whole(freshness.unwatched));
         if let Ok(process) = procfs::process::Process::myself().and_then(|process| process.stat()) {
             self.memory.set(whole(process.rss.saturating_mul(procfs::page_size())));
             let ticks = process.utime.saturating_add(process.stime);

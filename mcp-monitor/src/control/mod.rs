@@ -16,6 +16,6 @@ mod stored;
 
 pub use filter::{Filter, FilterError, Matcher};
 pub use hub::EVENTS_MAX as HELD_MAX;
-pub use publish::Publisher;
+pub use publish::{Freshness, Publisher};
 pub use server::Server;
 pub use source::Source;

@@ -13,6 +13,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 use tokio::sync::mpsc;
 
@@ -31,6 +32,17 @@ pub(super) enum Message {
     Origin(Box<Origin>),
 }
 
+/// How far the secrets that are published to the kernel lag behind what lies on the disks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Freshness {
+    /// Times that a change was seen and looked at.
+    pub repairs: u64,
+    /// From the first change to its publication, the longest so far.
+    pub longest: Duration,
+    /// Directories whose changes only the scans find.
+    pub unwatched: u64,
+}
+
 /// Counters that both sides look at.
 #[derive(Debug, Default)]
 pub(super) struct Pulse {
@@ -41,6 +53,8 @@ pub(super) struct Pulse {
     pub(super) turns: AtomicU64,
     /// The inventory as last told; the queue is for what happens.
     pub(super) inventory: Mutex<Arc<Snapshot>>,
+    /// How far the published secrets lag.
+    pub(super) freshness: Mutex<Freshness>,
     pub(super) ready: AtomicBool,
     pub(super) stopped: AtomicBool,
 }
@@ -106,6 +120,11 @@ impl Publisher {
     /// The pipeline has turned once more.
     pub fn turn(&self) {
         self.pulse.turns.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How far the published secrets lag.
+    pub fn freshness(&self, freshness: Freshness) {
+        *self.pulse.freshness.lock().unwrap_or_else(PoisonError::into_inner) = freshness;
     }
 
     fn send(&self, message: Message) {

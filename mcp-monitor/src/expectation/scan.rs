@@ -6,7 +6,8 @@
 //! Bounded in entries and depth. A file system that stalls stalls the scan: call it from a thread of its own.
 
 use std::{
-    ffi::{CString, OsStr},
+    collections::{BTreeMap, BTreeSet},
+    ffi::{CString, OsStr, OsString},
     fs::{DirEntry, Metadata, ReadDir},
     io,
     os::{
@@ -29,10 +30,37 @@ const ENTRIES_MAX: usize = 4096;
 /// Directories that `**` goes down.
 const DEPTH_MAX: usize = 6;
 
-/// Finds every watched secret of `secrets` that is there now. The result is for [`Secrets::take_scan`].
+/// What a scan comes to.
+#[derive(Clone, Debug, Default)]
+pub struct Scan {
+    /// Every watched secret that is there now, for [`Secrets::take_scan`].
+    pub found: Vec<Found>,
+    /// Where another scan would find something else, once a name that matters comes or goes there.
+    pub waited: BTreeMap<PathBuf, Names>,
+}
+
+/// Names that matter in a directory.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    literal: BTreeSet<OsString>,
+    globs: Vec<GlobMatcher>,
+    any: bool,
+}
+
+impl Names {
+    /// Whether `name` is one of them.
+    #[must_use]
+    pub fn matter(&self, name: &OsStr) -> bool {
+        self.any
+            || self.literal.contains(name)
+            || self.globs.iter().any(|glob| glob.is_match_candidate(&Candidate::from_bytes(name.as_bytes())))
+    }
+}
+
+/// Finds every watched secret that is there now.
 #[must_use]
-pub fn scan(plan: &ScanPlan) -> Vec<Found> {
-    let mut found = Vec::new();
+pub fn scan(plan: &ScanPlan) -> Scan {
+    let mut found = Scan::default();
     for (entry, pattern) in &plan.patterns {
         match pattern.strip_prefix(HOME) {
             Some(rest) => {
@@ -70,19 +98,19 @@ impl ScanPlan {
     }
 }
 
-fn walk_all(root: &Path, pattern: &str, entry: EntryIndex, owner: Option<u32>, found: &mut Vec<Found>) {
+fn walk_all(root: &Path, pattern: &str, entry: EntryIndex, owner: Option<u32>, scan: &mut Scan) {
     for alternative in alternatives(pattern) {
         let names: Vec<&str> = alternative.split('/').filter(|name| !name.is_empty()).collect();
-        let mut walk = Walk { entry, owner, left: ENTRIES_MAX, found };
+        let mut walk = Walk { entry, owner, left: ENTRIES_MAX, scan };
         walk.go(root, &names, 0);
     }
 }
 
-struct Walk<'found> {
+struct Walk<'scan> {
     entry: EntryIndex,
     owner: Option<u32>,
     left: usize,
-    found: &'found mut Vec<Found>,
+    scan: &'scan mut Scan,
 }
 
 impl Walk<'_> {
@@ -93,6 +121,7 @@ impl Walk<'_> {
             // As a last name it means everything below, else any number of directories.
             let below = if rest.is_empty() { &["*"][..] } else { rest };
             self.go(directory, below, depth);
+            self.wait(directory).any = true;
             if depth < DEPTH_MAX {
                 for child in self.children(directory, None) {
                     if child.file_type().is_ok_and(|kind| kind.is_dir()) {
@@ -101,12 +130,19 @@ impl Walk<'_> {
                 }
             }
         } else if is_literal(name) {
+            self.wait(directory).literal.insert(OsString::from(name));
             self.step(directory, OsStr::new(name), rest, depth);
         } else if let Ok(glob) = GlobBuilder::new(name).literal_separator(true).build() {
-            for child in self.children(directory, Some(&glob.compile_matcher())) {
+            let glob = glob.compile_matcher();
+            for child in self.children(directory, Some(&glob)) {
                 self.step(directory, &child.file_name(), rest, depth);
             }
+            self.wait(directory).globs.push(glob);
         }
+    }
+
+    fn wait(&mut self, directory: &Path) -> &mut Names {
+        self.scan.waited.entry(directory.to_owned()).or_default()
     }
 
     fn step(&mut self, directory: &Path, name: &OsStr, rest: &[&str], depth: usize) {
@@ -150,7 +186,7 @@ impl Walk<'_> {
             && std::fs::metadata(through(&handle).join(name)).is_ok_and(|file| file.is_dir());
         if !is_directory {
             let name = name.as_bytes().to_vec();
-            self.found.push(Found { object, parent: place(&parent), name, entry: self.entry });
+            self.scan.found.push(Found { object, parent: place(&parent), name, entry: self.entry });
         }
     }
 }
@@ -275,7 +311,7 @@ mod tests {
         plan.homes.retain(|path| path == home.path());
         plan.patterns.retain(|(_, pattern)| pattern.starts_with(HOME));
         let before = std::fs::metadata(&key).unwrap().atime_nsec();
-        let found = scan(&plan);
+        let Scan { found, waited } = scan(&plan);
         assert_eq!(std::fs::metadata(&key).unwrap().atime_nsec(), before);
 
         let named = |name: &str| found.iter().find(|found| found.name == name.as_bytes());
@@ -292,6 +328,9 @@ mod tests {
         if unsafe { libc::geteuid() } != 0 {
             assert!(named(".netrc").is_some_and(|found| found.object.is_none()), "somebody else's file");
         }
+        let ssh = waited.get(&home.path().join(".ssh")).unwrap();
+        assert!(ssh.matter(OsStr::new("id_rsa")) && !ssh.matter(OsStr::new("a")), "{ssh:?}");
+        assert!(waited.get(home.path()).is_some_and(|names| names.matter(OsStr::new(".aws"))));
         secrets.take_scan(&found);
         assert!(secrets.name_marks().count() >= found.len() / 2);
     }

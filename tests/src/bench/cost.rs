@@ -29,11 +29,11 @@ pub(crate) struct Costs {
     pub(crate) disturbed: u32,
 }
 
-/// Measures.
-pub(crate) fn measure(setup: &Setup, rounds: u32, chunks: u32) -> Result<Costs> {
+/// Measures the `chosen` subjects.
+pub(crate) fn measure(setup: &Setup, chosen: &[Subject], rounds: u32, chunks: u32) -> Result<Costs> {
     let mut costs = Costs::default();
     for round in 1..=rounds {
-        for (at, subject) in subject::ALL.iter().enumerate() {
+        for (at, subject) in subject::ALL.iter().enumerate().filter(|(_, one)| chosen.contains(one)) {
             if costs.refused.contains_key(&at) {
                 continue;
             }

@@ -9,6 +9,7 @@ mod build;
 mod cost;
 mod monitor;
 mod rate;
+mod ratios;
 mod report;
 mod soak;
 mod subject;
@@ -72,6 +73,18 @@ enum Command {
         #[arg(long, default_value = "")]
         remark: String,
     },
+    /// Measures what things cost in ratios to no monitor, for an emulated machine.
+    Ratios {
+        #[command(flatten)]
+        setup: Setup,
+        /// The first cells of each row.
+        #[arg(long, default_value = "")]
+        before: String,
+        #[arg(long, default_value_t = 3)]
+        rounds: u32,
+        #[arg(long, default_value_t = 24)]
+        chunks: u32,
+    },
     /// Does work on request, one line of standard input each.
     Work {
         /// The files to open.
@@ -110,6 +123,10 @@ fn run(command: Command) -> Result<bool> {
         Command::Measure { setup, quick, only, checkout, commit, remark } => in_scratch(setup, |setup| {
             let plan = report::Plan { quick, only: &only, checkout: &checkout, commit, remark };
             println!("{}", report::measure(setup, &plan)?);
+            Ok(true)
+        }),
+        Command::Ratios { setup, before, rounds, chunks } => in_scratch(setup, |setup| {
+            print!("{}", ratios::measure(setup, &before, rounds, chunks)?);
             Ok(true)
         }),
         Command::Flood { setup, seconds } => in_scratch(setup, |setup| soak::flood(setup, seconds)),

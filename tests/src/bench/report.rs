@@ -38,12 +38,12 @@ const LINE_MS: f64 = 50.0;
 /// Measures everything; the page.
 pub(crate) fn measure(setup: &Setup, plan: &Plan) -> Result<String> {
     let wanted = |name: &str| name.contains(plan.only);
-    work::furnish(setup.scratch())?;
+    work::furnish(setup.scratch(), work::FOLDERS)?;
     let (rounds, chunks, seconds, builds) = if plan.quick { (3, 60, 10, 1) } else { (9, 120, 60, 3) };
     let mut page = heading(setup, plan)?;
     let mut targets = Targets::default();
     if wanted("cost") {
-        let costs = cost::measure(setup, rounds, chunks)?;
+        let costs = cost::measure(setup, subject::ALL, rounds, chunks)?;
         costs_table(&mut page, &costs, rounds, chunks)?;
         cost_targets(&mut targets, &costs);
     }

@@ -26,7 +26,7 @@ const SECRETS: &str = "/run/credentials/mcp-monitor-bench";
 /// Lineage A opens files as fast as it can while lineage B reads a secret each second, each time in a process of its
 /// own. Nothing of B may be lost, and every read must be in a finding. True when that is so.
 pub(crate) fn flood(setup: &Setup, seconds: u64) -> Result<bool> {
-    work::furnish(setup.scratch())?;
+    work::furnish(setup.scratch(), work::FOLDERS)?;
     let secret = Path::new(SECRETS).join("key");
     fs::create_dir_all(SECRETS).with_context(|| format!("cannot make {SECRETS}"))?;
     fs::write(&secret, mcp_monitor_tests::world::secret_text())?;

@@ -18,6 +18,8 @@ const FEW: u32 = 250;
 const MANY: u32 = 100_000;
 /// Files of one folder.
 const A_FOLDER: u32 = 1000;
+/// Folders that all works together open files of; those of timed chunks lie in the first.
+pub(crate) const FOLDERS: u32 = MANY / A_FOLDER;
 
 /// A kind of work: its name, what a person reads, how often it is done in one timed chunk.
 #[derive(Clone, Copy)]
@@ -52,9 +54,9 @@ pub(crate) fn named(name: &str) -> Result<Work> {
     ALL.iter().find(|work| work.name == name).copied().with_context(|| format!("no work is called {name:?}"))
 }
 
-/// Makes the files that are opened.
-pub(crate) fn furnish(scratch: &Path) -> Result<()> {
-    for folder in 0..MANY / A_FOLDER {
+/// Makes the files that are opened, in so many folders.
+pub(crate) fn furnish(scratch: &Path, folders: u32) -> Result<()> {
+    for folder in 0..folders {
         let folder = files(scratch).join(format!("{folder:03}"));
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         for file in 0..A_FOLDER {

@@ -29,7 +29,11 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use mcp_monitor_tests::world::{self, MARKER, World};
 
-use crate::{monitor::Setup, plan::Plan, table::Tier};
+use crate::{
+    monitor::Setup,
+    plan::{Keep, Plan},
+    table::Tier,
+};
 
 #[derive(Parser)]
 #[command(about = "Runs the end-to-end cases of mcp-monitor on this kernel")]
@@ -56,8 +60,17 @@ struct Arguments {
     /// recognised.
     #[arg(long)]
     slowness: Option<u32>,
-    /// Add the results of this run to a table in Markdown.
+    /// Say the results of the evasions in a line of the output.
     #[arg(long)]
+    say_results: bool,
+    /// Run nothing: keep what the output of such runs in this file says.
+    #[arg(long, value_name = "FILE", requires = "results")]
+    take_results: Option<PathBuf>,
+    /// Where results are kept.
+    #[arg(long, value_name = "FILE")]
+    results: Option<PathBuf>,
+    /// Write the table of all results that are kept into this page.
+    #[arg(long, value_name = "PAGE", requires = "results")]
     write_table: Option<PathBuf>,
 }
 
@@ -74,8 +87,25 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<bool> {
-    let Arguments { monitor, attack, tier, only, list, scratch, slowness, write_table } = arguments;
+    let Arguments {
+        monitor,
+        attack,
+        tier,
+        only,
+        list,
+        scratch,
+        slowness,
+        say_results,
+        take_results,
+        results,
+        write_table,
+    } = arguments;
     let rows = table::rows()?;
+    if let (Some(output), Some(results)) = (&take_results, &results) {
+        let output = std::fs::read_to_string(output).with_context(|| format!("read {}", output.display()))?;
+        println!("results of {} runs taken", report::keep(results, &output)?);
+        return write_table.map_or(Ok(true), |page| report::write(&page, results, &rows).map(|()| true));
+    }
     let only = only.unwrap_or_default();
     if list {
         plan::names(&rows).filter(|name| name.contains(&only)).for_each(|name| println!("{name}"));
@@ -97,7 +127,7 @@ fn run(arguments: Arguments) -> Result<bool> {
     println!("kernel {kernel}, tier {}", tier.name());
 
     let plan = Plan { setup, rows, kernel, only };
-    let result = plan.run(write_table.as_deref());
+    let result = plan.run(&Keep { said: say_results, results, page: write_table });
     outside.kill()?;
     outside.wait()?;
     world::tidy();

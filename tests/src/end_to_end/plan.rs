@@ -1,6 +1,6 @@
 //! Which cases there are, which of them share a monitor, and how all are put as tests.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use anyhow::Result;
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -54,6 +54,16 @@ pub(crate) struct Plan {
     pub(crate) kernel: String,
     /// Only tests whose name holds this.
     pub(crate) only: String,
+}
+
+/// Where the results of the evasions go.
+pub(crate) struct Keep {
+    /// Into a line of the output.
+    pub(crate) said: bool,
+    /// Into this file.
+    pub(crate) results: Option<PathBuf>,
+    /// And as a table into this page.
+    pub(crate) page: Option<PathBuf>,
 }
 
 /// All cases of the attack program that are used.
@@ -143,7 +153,7 @@ const OUTPUTS: &[(&str, OutputCheck)] = &[
 
 impl Plan {
     /// Runs what is to be run; true when nothing failed.
-    pub(crate) fn run(&self, table: Option<&Path>) -> Result<bool> {
+    pub(crate) fn run(&self, keep: &Keep) -> Result<bool> {
         let (mut trials, mut runs) = (Vec::new(), Vec::new());
         let wanted = |prefix: &str, case: &str| format!("{prefix}{case}").contains(&self.only);
         let evasions: Vec<&str> = self.rows.iter().map(|row| row.id.as_str()).collect();
@@ -191,8 +201,8 @@ impl Plan {
         for (name, check) in OUTPUTS.iter().filter(|_| !runs.is_empty()) {
             trials.push(trial((*name).to_owned(), runs.iter().try_for_each(|said| check(said))));
         }
-        if let Some(path) = table {
-            report::write(path, &format!("{} {}", self.kernel, tier.name()), results, &self.rows)?;
+        if !results.is_empty() {
+            self.keep(keep, tier, results)?;
         }
         println!("kernel {}, tier {}", self.kernel, tier.name());
         let conclusion =
@@ -202,6 +212,21 @@ impl Plan {
             conclusion.num_passed, conclusion.num_failed, conclusion.num_ignored
         );
         Ok(conclusion.num_failed == 0)
+    }
+
+    /// Says and keeps what came of the evasions.
+    fn keep(&self, keep: &Keep, tier: Tier, results: BTreeMap<String, String>) -> Result<()> {
+        let said = report::said(&column(&self.kernel, &command_line(), tier), results)?;
+        if keep.said {
+            println!("{said}");
+        }
+        if let Some(kept) = &keep.results {
+            report::keep(kept, &said)?;
+            if let Some(page) = &keep.page {
+                report::write(page, kept, &self.rows)?;
+            }
+        }
+        Ok(())
     }
 
     /// Performs all cases that get along with each other under one monitor.
@@ -255,6 +280,18 @@ impl Plan {
     }
 }
 
+/// How the kernel was started.
+fn command_line() -> String {
+    std::fs::read_to_string("/proc/cmdline").unwrap_or_default()
+}
+
+/// What people read above a column: the kernel's numbers, the tier, and a preemption model that is not its own.
+fn column(release: &str, command_line: &str, tier: Tier) -> String {
+    let numbers = release.split(['-', '+']).next().unwrap_or(release);
+    let model = command_line.split_whitespace().find(|word| word.starts_with("preempt="));
+    format!("{numbers} {}{}", tier.name(), model.map(|model| format!(" {model}")).unwrap_or_default())
+}
+
 fn judged(name: String, performed: Option<&Performed>, judge: impl Fn(&Performed) -> judge::Result) -> Trial {
     match performed.map(judge) {
         None => trial(name, Err("was never begun".to_owned())),
@@ -277,4 +314,18 @@ fn unmade(name: String, result: judge::Result) -> Trial {
 
 fn trial(name: String, result: Result<(), String>) -> Trial {
     Trial::test(name, move || result.map_err(Failed::from))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_column_names_kernel_tier_and_another_preemption_model() {
+        assert_eq!(column("6.18.44-fc-v657", "root=/dev/vda", Tier::Tracepoint), "6.18.44 tracepoint");
+        assert_eq!(
+            column("6.12.107+deb13-cloud-amd64", "console=ttyS0 preempt=full", Tier::Lsm),
+            "6.12.107 lsm preempt=full"
+        );
+    }
 }

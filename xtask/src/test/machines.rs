@@ -1,20 +1,22 @@
 //! The end-to-end cases in virtual machines: every kernel in every tier that must see everything.
 
 use std::{
+    fs,
     path::PathBuf,
+    process::Command,
     sync::{Mutex, PoisonError},
     thread,
     time::Duration,
 };
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 
 use super::{Arguments, count::Count, timed};
 use crate::{
-    binaries,
+    binaries, command,
     kernels::{self, Kernel},
     places,
-    vm::{self, Ended, Machine},
+    vm::{self, Ended, Machine, Report},
 };
 
 /// The tiers that must see every way in.
@@ -29,6 +31,8 @@ const BOOTS: &[(&str, &str)] =
     &[("5.10", ""), ("6.1", ""), ("6.12", ""), ("6.12", "preempt=full"), ("7.x", "")];
 /// How much slower an emulated machine is than this one, for deadlines inside it.
 const SLOWNESS: &str = "10";
+/// Where the results of the evasions are kept, below the workspace.
+const EVASION_RESULTS: &str = "tests/evasion-results.json";
 /// When a machine is given up.
 const DEADLINE: Duration = Duration::from_mins(25);
 
@@ -48,19 +52,23 @@ pub(super) fn all(arguments: &Arguments) -> Result<Count> {
     let (boots, mut total, lines) = boots(arguments)?;
     let queue = Mutex::new(boots.into_iter());
     let done = Mutex::new(Count::default());
+    let consoles = Mutex::new(String::new());
     thread::scope(|scope| {
         for _ in 0..AT_ONCE {
             scope.spawn(|| {
                 loop {
                     let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
                     let Some((title, kernel, append, words)) = next else { break };
-                    let count = timed(&title, || in_machine(kernel, append, &words, &programs));
+                    let count = timed(&title, || in_machine(kernel, append, &words, &programs, &consoles));
                     *done.lock().unwrap_or_else(PoisonError::into_inner) += count;
                 }
             });
         }
     });
     total += done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if arguments.write_evasions {
+        write_evasions(&programs, &consoles.into_inner().unwrap_or_else(PoisonError::into_inner))?;
+    }
     if arguments.kernels.is_empty() && lines < FEWEST_KERNELS {
         let why = format!("only {lines} kernels could be had, and {FEWEST_KERNELS} are needed");
         total += Count::failed("machines", why);
@@ -93,6 +101,7 @@ fn boots(arguments: &Arguments) -> Result<(Vec<Boot>, Count, usize)> {
             lines.push(*name);
             let title = format!("{tier} on kernel {kernel} {append}").trim_end().to_owned();
             let mut words = words_of("end-to-end", tier);
+            words.extend(arguments.write_evasions.then(|| "--say-results".to_owned()));
             words.extend(arguments.case.iter().flat_map(|case| ["--only".to_owned(), case.clone()]));
             boots.push((title, kernel.clone(), *append, words));
         }
@@ -134,24 +143,48 @@ fn words_of(program: &str, tier: &str) -> Vec<String> {
     words.map(str::to_owned).collect()
 }
 
-fn in_machine(kernel: Kernel, append: &str, words: &[String], programs: &[PathBuf]) -> Result<Count> {
+/// Keeps what `consoles` say of the evasions, and writes the table of all that is kept into the README.
+fn write_evasions(programs: &[PathBuf], consoles: &str) -> Result<()> {
+    let Some(program) = programs.iter().find(|program| program.ends_with("end-to-end")) else {
+        bail!("the program end-to-end was not built");
+    };
+    let top = places::workspace()?;
+    let said = places::cache()?.join("evasion-results.txt");
+    fs::write(&said, consoles).with_context(|| format!("cannot write {}", said.display()))?;
+    let mut take = Command::new(program);
+    take.arg("--take-results").arg(&said).arg("--results").arg(top.join(EVASION_RESULTS));
+    command::run(take.arg("--write-table").arg(top.join("README.md")))
+}
+
+fn in_machine(
+    kernel: Kernel,
+    append: &str,
+    words: &[String],
+    programs: &[PathBuf],
+    consoles: &Mutex<String>,
+) -> Result<Count> {
     let mut machine = Machine::new(kernel, words);
     append.clone_into(&mut machine.append);
     machine.programs = programs.to_vec();
     // The runner keeps the events of a flood in memory, and the machine's files lie there as well.
     machine.memory = 4096;
     machine.deadline = DEADLINE;
-    outcome(&machine)
+    let report = vm::boot(&machine)?;
+    consoles.lock().unwrap_or_else(PoisonError::into_inner).push_str(&report.console);
+    Ok(counted(&report))
 }
 
 /// Boots `machine` and counts what its command states.
 fn outcome(machine: &Machine) -> Result<Count> {
-    let report = vm::boot(machine)?;
+    Ok(counted(&vm::boot(machine)?))
+}
+
+fn counted(report: &Report) -> Count {
     let mut count = Count::stated_in(&report.console);
     // A command whose tests failed ends with a status of its own; any other end is a failure that it could not state.
     let stated = matches!(report.ended, Ended::Status(status) if status == 0 || count.failed > 0);
     if !stated {
         count += Count::failed("the machine", &report.ended);
     }
-    Ok(count)
+    count
 }
