@@ -29,6 +29,18 @@ pub const LINEAGE_BYSTANDER: u32 = 8;
 /// Process ids in one element of `LABEL_HINTS`: a byte each, 0 for a process that certainly has no label.
 pub const HINTS_PER_ELEMENT: usize = 64;
 
+/// Bytes of `SECRET_HINTS`, a power of two.
+pub const SECRET_HINTS: usize = 128 * 1024;
+
+/// The byte of `SECRET_HINTS` that is 0 when no published secret is this object, or lies in this directory.
+#[must_use]
+#[inline(always)]
+pub const fn secret_hint(inode: u64, device: u32) -> usize {
+    // Multiplying carries what differs in the lower bits into the upper ones, of which as many are taken as there are bytes.
+    let mixed = (inode ^ ((device as u64) << 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed >> (64 - SECRET_HINTS.trailing_zeros())) as usize
+}
+
 /// Value of `SEGMENTS`, keyed by segment id (`u64`).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

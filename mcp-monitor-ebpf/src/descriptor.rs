@@ -13,10 +13,12 @@ const SOCKET: u32 = 0o140_000;
 pub(crate) fn file(descriptor: u32) -> Address {
     let files = kernel::pointer(kernel::current_task(), &kernel::TASK_FILES);
     let table = kernel::pointer(files, &kernel::FILES_FDT);
-    if descriptor >= kernel::get::<u32>(table, &kernel::FDTABLE_MAX_FDS) {
+    let mut room = kernel::Room::uninit();
+    let table = kernel::Head::<2>::of(table, &mut room);
+    if descriptor >= table.get::<u32>(&kernel::FDTABLE_MAX_FDS) {
         return core::ptr::null();
     }
-    let array = kernel::pointer(table, &kernel::FDTABLE_FD);
+    let array = table.pointer(&kernel::FDTABLE_FD);
     kernel::read::<u64>(array.wrapping_add(descriptor as usize * 8)) as Address
 }
 

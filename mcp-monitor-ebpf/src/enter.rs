@@ -23,7 +23,7 @@ use crate::{
     filter, identity, kernel,
     kernel::Address,
     lineage::{self, LINEAGE, Process, SEGMENTS},
-    loss,
+    log, loss,
     record::{Weight, Writer},
 };
 
@@ -130,7 +130,8 @@ fn by_program(bprm: Address, mechanism: u32) -> Option<Process> {
 /// The current process as one that is told of without belonging to a lineage, while there are tokens for such.
 #[inline(always)]
 pub(crate) fn bystander(kind: RecordKind) -> Option<Process> {
-    if !filter::take_token(0) {
+    // SAFETY: no argument.
+    if !filter::take_token(0, unsafe { helpers::bpf_ktime_get_boot_ns() }) {
         loss::count(0, LossCause::Tokens, kind as u16);
         return None;
     }
@@ -204,6 +205,7 @@ extern "C" fn open_segment(parent: u64, mechanism: u64) -> u64 {
         let _ = SEGMENTS.remove(&segment);
         return 0;
     }
+    log::opened(segment, parent, process.tgid);
     if let Some(mut writer) = Writer::<SegmentBody>::new(&process, RecordKind::Segment) {
         writer.set(SegmentBody { parent });
         writer.send(&process, RecordKind::Segment, mechanism as u32, 0, Weight::Vital);

@@ -19,7 +19,7 @@ use crate::{
     kernel::Address,
     lineage,
     lineage::Process,
-    path,
+    log, path,
     record::{Slot, Weight, Writer},
 };
 
@@ -78,6 +78,7 @@ fn reached(bprm: Address, mechanism: u32) {
 
 #[inline(always)]
 fn executed(process: &Process, task: Address, bprm: Address, mechanism: u32) -> Option<()> {
+    log::executed(process.segment, process.tgid, process.exec_id);
     let mut writer = Writer::<ExecBody>::new(process, RecordKind::Exec)?;
     let body = writer.body();
     // SAFETY: the body lies in the slot that the writer owns, 8-aligned; every field is written below.

@@ -50,49 +50,111 @@ pub(crate) struct Use {
     pub(crate) can_refuse: bool,
 }
 
+/// What an open file is about.
+struct Opened {
+    inode: Address,
+    dentry: Address,
+    vfsmount: Address,
+    open_flags: u32,
+    mode: u32,
+}
+
+impl Opened {
+    #[inline(always)]
+    fn of(file: Address, room: &mut kernel::Room<{ identity::HEAD_WORDS }>) -> Self {
+        let head = kernel::Head::of(file, room);
+        Self {
+            inode: head.pointer(&kernel::FILE_INODE),
+            dentry: head.inner::<u64>(&kernel::FILE_PATH, &kernel::PATH_DENTRY) as Address,
+            vfsmount: head.inner::<u64>(&kernel::FILE_PATH, &kernel::PATH_MNT) as Address,
+            open_flags: head.get::<u32>(&kernel::FILE_FLAGS),
+            mode: head.get::<u32>(&kernel::FILE_MODE),
+        }
+    }
+}
+
 /// Reports an open file of a process of a lineage. Gives the hook's result.
+///
+/// What is read goes into the record at once and is taken from there again: on the stack it would be too much.
 #[inline(always)]
 pub(crate) fn report(process: &Process, file: Address, how: Use) -> i32 {
-    let inode = kernel::pointer(file, &kernel::FILE_INODE);
-    let file_path = kernel::at(file, &kernel::FILE_PATH);
-    let dentry = kernel::pointer(file_path, &kernel::PATH_DENTRY);
-    let vfsmount = kernel::pointer(file_path, &kernel::PATH_MNT);
-    let open_flags = kernel::get::<u32>(file, &kernel::FILE_FLAGS);
-    let mode = kernel::get::<u32>(file, &kernel::FILE_MODE);
-    let identity = identity::of_inode(inode);
-    let parent = identity::of_parent(dentry);
-
-    let mark = filter::secret(&identity, parent.inode, dentry);
-    let decision = decide::access(mark, how.can_refuse);
-
-    let access = access_of(mode, open_flags) | how.access;
-    let flags = if how.flags == 0 { open_flags } else { how.flags };
-    let name_hash = kernel::get::<u64>(kernel::at(dentry, &kernel::DENTRY_NAME), &kernel::QSTR_HASH_LEN);
-    let key = ReliefKey {
-        start_boottime_ns: process.start_boottime_ns,
-        tgid: process.tgid,
-        exec_id: process.exec_id,
-        kind: how.kind as u32,
-        flags: access | flags << 8,
-        object: [
-            identity.inode,
-            u64::from(identity.device) << 32 | u64::from(identity.generation),
-            parent.inode,
-            name_hash,
-        ],
+    let Some(mut writer) = Writer::<FileBody>::new(process, how.kind) else {
+        // A counted loss; what is to be refused is refused all the same.
+        if !how.can_refuse {
+            return 0;
+        }
+        return decide::access(filter::mark(mark_of_file(file as u64)), true).result;
     };
+    let body = writer.body();
+    let mut room = kernel::Room::uninit();
+    let Opened { inode, dentry, vfsmount, open_flags, mode } = Opened::of(file, &mut room);
+    // SAFETY: here and below the body lies in the slot that the writer owns; every field is written before it is sent.
+    let superblock = unsafe {
+        (*body).access = access_of(mode, open_flags) | how.access;
+        (*body).flags = if how.flags == 0 { open_flags } else { how.flags };
+        let entry = path::Entry::of(dentry);
+        (*body).name_hash = entry.hash_length;
+        let inode = identity::read(inode, None, &mut room);
+        (*body).file = inode.identity;
+        (*body).mode = inode.mode;
+        (*body).links = inode.links;
+        let parent = kernel::pointer(entry.parent as Address, &kernel::DENTRY_INODE);
+        let known = Some((inode.superblock, inode.identity.device));
+        (*body).parent = identity::read(parent, known, &mut room).identity;
+        inode.superblock
+    };
+    // SAFETY: as above.
+    let mark = unsafe { filter::secret(&(*body).file, (*body).parent.inode, dentry) };
+    let decision = decide::access(mark, how.can_refuse);
+    let key = key_of(process, how.kind, body, &mut room);
     // Every access to a secret is sent.
-    let repeat = if mark.is_some() { Repeat::Send } else { filter::repeat(&key) };
+    let repeat = if mark.is_some() { Repeat::Send } else { filter::repeat(key) };
     if repeat == Repeat::Counted {
+        writer.discard();
         return decision.result;
     }
-    let sent = emit(
-        process, how, inode, identity, parent, dentry, vfsmount, access, flags, name_hash, decision, repeat,
-    );
+    // SAFETY: as above.
+    unsafe {
+        (*body).filesystem_magic = kernel::get::<u64>(superblock, &kernel::SUPERBLOCK_MAGIC);
+        (*body).target_parent = FileIdentity::default();
+        (*body).replaced = FileIdentity::default();
+        (*body).result = if decision.result == 0 { how.result } else { decision.result };
+        (*body).path = path::walk(&mut writer, dentry, vfsmount);
+        (*body).target = PathSlice::default();
+        (*body).reserved = 0;
+    }
+    let relieved = if repeat == Repeat::First { HEADER_RELIEVED } else { 0 };
+    let weight = if matches!(how.kind, RecordKind::ExecStage) { Weight::Vital } else { Weight::Bulk };
+    let sent = writer.send(process, how.kind, how.mechanism, decision.flags | relieved, weight);
     if !sent && repeat == Repeat::First {
-        filter::forget(&key);
+        filter::forget(key);
     }
     decision.result
+}
+
+/// What makes an occurrence the same as another, made in a room that is needed no more.
+#[inline(always)]
+fn key_of<'room>(
+    process: &Process,
+    kind: RecordKind,
+    body: *const FileBody,
+    room: &'room mut kernel::Room<{ identity::HEAD_WORDS }>,
+) -> &'room ReliefKey {
+    const { assert!(size_of::<ReliefKey>() <= size_of::<kernel::Room<{ identity::HEAD_WORDS }>>()) };
+    let key = room.as_mut_ptr().cast::<ReliefKey>();
+    // SAFETY: the room is 8-aligned and large enough; the body is the caller's.
+    unsafe {
+        (*key).start_boottime_ns = process.start_boottime_ns;
+        (*key).tgid = process.tgid;
+        (*key).exec_id = process.exec_id;
+        (*key).kind = kind as u32;
+        (*key).flags = (*body).access | (*body).flags << 8;
+        (*key).object[0] = (*body).file.inode;
+        (*key).object[1] = u64::from((*body).file.device) << 32 | u64::from((*body).file.generation);
+        (*key).object[2] = (*body).parent.inode;
+        (*key).object[3] = (*body).name_hash;
+        &*key
+    }
 }
 
 /// Among the flags of [`report_file`]: the process belongs to no lineage and opened a published secret.
@@ -102,7 +164,7 @@ const REPORT_BYSTANDER: u64 = 1 << 32;
 /// and not in [`report_file`], whose frame is large already.
 #[inline(always)]
 pub(crate) fn report_bystander(file: Address, mechanism: u32) {
-    if opens_secret(file as u64) != 0 {
+    if opens_secret(file) {
         let what = u64::from(RecordKind::Open as u16) | u64::from(mechanism) << 16;
         report_file(file as u64, what, 0, REPORT_BYSTANDER);
     }
@@ -149,70 +211,30 @@ fn kind_of(value: u16) -> Option<RecordKind> {
     }
 }
 
-#[inline(always)]
-#[expect(
-    clippy::too_many_arguments,
-    reason = "inlined into its one caller; a structure would cost stack, of which there is little"
-)]
-fn emit(
-    process: &Process,
-    how: Use,
-    inode: Address,
-    file: FileIdentity,
-    parent: FileIdentity,
-    dentry: Address,
-    vfsmount: Address,
-    access: u32,
-    flags: u32,
-    name_hash: u64,
-    decision: decide::Decision,
-    repeat: Repeat,
-) -> bool {
-    let Some(mut writer) = Writer::<FileBody>::new(process, how.kind) else { return false };
-    let body = writer.body();
-    // SAFETY: the body lies in the slot that the writer owns; every field is written.
-    unsafe {
-        (*body).file = file;
-        (*body).parent = parent;
-        (*body).target_parent = FileIdentity::default();
-        (*body).replaced = FileIdentity::default();
-        (*body).filesystem_magic = identity::filesystem_magic(inode);
-        (*body).flags = flags;
-        (*body).access = access;
-        (*body).mode = u32::from(kernel::get::<u16>(inode, &kernel::INODE_MODE));
-        (*body).result = if decision.result == 0 { how.result } else { decision.result };
-        (*body).path = path::walk(&mut writer, dentry, vfsmount);
-        (*body).target = PathSlice::default();
-        (*body).name_hash = name_hash;
-        (*body).links = kernel::get::<u32>(inode, &kernel::INODE_LINKS);
-        (*body).reserved = 0;
-    }
-    let relieved = if repeat == Repeat::First { HEADER_RELIEVED } else { 0 };
-    let weight = if matches!(how.kind, RecordKind::ExecStage) { Weight::Vital } else { Weight::Bulk };
-    writer.send(process, how.kind, how.mechanism, decision.flags | relieved, weight)
-}
-
 /// A process outside every lineage that opens a published secret, when such opens are asked for. The verifier
 /// prunes it all when they are not.
 #[inline(always)]
 fn bystander(file: Address) -> Option<Process> {
-    if kernel::BYSTANDERS_ENABLED.load() == 0 || opens_secret(file as u64) == 0 {
+    if kernel::BYSTANDERS_ENABLED.load() == 0 || !opens_secret(file) {
         return None;
     }
     enter::bystander(RecordKind::Open)
 }
 
-/// 1 when the file is a published secret and opened by a process, not by an exec. Verified for itself.
+/// `filter::secret` of an open file, for [`filter::mark`]. Verified for itself.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn opens_secret(file: u64) -> u64 {
+extern "C" fn mark_of_file(file: u64) -> u64 {
     let file = file as Address;
-    if kernel::get::<u32>(file, &kernel::FILE_FLAGS) & FMODE_EXEC != 0 {
-        return 0;
-    }
     let dentry = kernel::pointer(kernel::at(file, &kernel::FILE_PATH), &kernel::PATH_DENTRY);
     let identity = identity::of_inode(kernel::pointer(file, &kernel::FILE_INODE));
-    u64::from(filter::secret(&identity, identity::of_parent(dentry).inode, dentry).is_some())
+    filter::found(&identity, identity::of_parent(dentry).inode, dentry)
+}
+
+/// True when the file is a published secret and opened by a process, not by an exec.
+#[inline(always)]
+fn opens_secret(file: Address) -> bool {
+    kernel::get::<u32>(file, &kernel::FILE_FLAGS) & FMODE_EXEC == 0 && mark_of_file(file as u64) != 0
 }
 
 #[inline(always)]

@@ -3,10 +3,15 @@
 
 use core::mem::MaybeUninit;
 
-use aya_ebpf::{helpers, macros::map, maps::HashMap};
+use aya_ebpf::{
+    bindings::BPF_F_MMAPABLE,
+    helpers,
+    macros::map,
+    maps::{Array, HashMap},
+};
 use mcp_monitor_common::{
     limits::{RELIEF_MAX, SECRETS_MAX, SEGMENT_TOKENS_MAX, SEGMENT_TOKENS_PER_SECOND},
-    map::{ReliefKey, SecretMark, SecretName},
+    map::{HINTS_PER_ELEMENT, ReliefKey, SECRET_HINTS as HINTS, SecretMark, SecretName, secret_hint},
     record::FileIdentity,
 };
 
@@ -18,6 +23,11 @@ static SECRET_OBJECTS: HashMap<FileIdentity, SecretMark> = HashMap::with_max_ent
 /// Secrets by directory and name, so that a replaced secret is one from its first moment.
 #[map]
 static SECRET_NAMES: HashMap<SecretName, SecretMark> = HashMap::with_max_entries(SECRETS_MAX, 0);
+/// Which places are worth a look-up: a byte that is 0 says that no object and no directory of a secret has it. Set by
+/// user space before it publishes, and never taken back.
+#[map]
+static SECRET_HINTS: Array<[u8; HINTS_PER_ELEMENT]> =
+    Array::with_max_entries((HINTS / HINTS_PER_ELEMENT) as u32, BPF_F_MMAPABLE);
 /// Repeats that were counted, read and emptied by user space.
 #[map]
 static RELIEF: HashMap<ReliefKey, u64> = HashMap::with_max_entries(RELIEF_MAX, 0);
@@ -57,15 +67,41 @@ pub(crate) fn forget(key: &ReliefKey) {
 /// The published mark of an object, if it is a secret by identity or by directory and name.
 #[inline(always)]
 pub(crate) fn secret(file: &FileIdentity, parent_inode: u64, dentry: Address) -> Option<SecretMark> {
-    let found = secret_of(file.inode, u64::from(file.device), parent_inode, dentry as u64);
+    mark(found(file, parent_inode, dentry))
+}
+
+/// The same as a number: the entry's plus one, and the action above 32 bits; 0 when there is no mark.
+#[inline(always)]
+pub(crate) fn found(file: &FileIdentity, parent_inode: u64, dentry: Address) -> u64 {
+    if !hinted(file.inode, file.device) && !hinted(parent_inode, file.device) {
+        return 0;
+    }
+    secret_of(file.inode, u64::from(file.device), parent_inode, dentry as u64)
+}
+
+/// What [`found`] gave.
+#[inline(always)]
+pub(crate) fn mark(found: u64) -> Option<SecretMark> {
     if found == 0 {
         return None;
     }
     Some(SecretMark { entry: found as u32 - 1, action: (found >> 32) as u32 })
 }
 
-/// A function of its own for the sake of the stack: its keys take place only while it runs. Gives the entry's number
-/// plus one, and the action above 32 bits; 0 when there is no mark.
+/// False when no secret is this object or lies in this directory, for sure.
+#[inline(always)]
+fn hinted(inode: u64, device: u32) -> bool {
+    let place = secret_hint(inode, device);
+    match SECRET_HINTS.get_ptr((place / HINTS_PER_ELEMENT) as u32) {
+        // SAFETY: the mask keeps the place within the element; volatile, since user space writes it.
+        Some(element) => unsafe {
+            element.cast::<u8>().add(place & (HINTS_PER_ELEMENT - 1)).read_volatile() != 0
+        },
+        None => true,
+    }
+}
+
+/// A function of its own for the sake of the stack: its keys take place only while it runs. Gives what [`found`] does.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn secret_of(inode: u64, device: u64, parent_inode: u64, dentry: u64) -> u64 {
@@ -106,10 +142,8 @@ extern "C" fn secret_of(inode: u64, device: u64, parent_inode: u64, dentry: u64)
 
 /// Takes a token of the segment's bucket. A segment that is not known shares the host's bucket, segment 0.
 #[inline(always)]
-pub(crate) fn take_token(segment: u64) -> bool {
+pub(crate) fn take_token(segment: u64, now: u64) -> bool {
     let Some(state) = SEGMENTS.get_ptr_mut(&segment) else { return false };
-    // SAFETY: no argument.
-    let now = unsafe { helpers::bpf_ktime_get_boot_ns() };
     // SAFETY: points to a value of the map. CPUs race here: a bucket may give a few tokens too many or too few,
     // which shifts the share a little and loses no count.
     unsafe {

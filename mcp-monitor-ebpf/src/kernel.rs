@@ -91,6 +91,66 @@ pub(crate) fn read_user<T: Plain>(address: Address) -> T {
     }
 }
 
+/// Where a head is read to. One room serves several heads in turn: the compiler would give each a place of its own on a
+/// stack of 512 bytes.
+pub(crate) type Room<const WORDS: usize> = MaybeUninit<[u64; WORDS]>;
+
+/// The first `WORDS` words of a structure, read at once: a call of the helper costs more than what it copies.
+pub(crate) struct Head<'room, const WORDS: usize> {
+    base: Address,
+    words: &'room Room<WORDS>,
+}
+
+impl<'room, const WORDS: usize> Head<'room, WORDS> {
+    #[inline(always)]
+    pub(crate) fn of(base: Address, room: &'room mut Room<WORDS>) -> Self {
+        // SAFETY: as in `read`.
+        unsafe {
+            helpers::generated::bpf_probe_read_kernel(
+                room.as_mut_ptr().cast(),
+                (WORDS * 8) as u32,
+                base.cast(),
+            );
+        }
+        Self { base, words: room }
+    }
+
+    /// A member; one that lies further back on this kernel is read by itself. The verifier prunes what is not this
+    /// kernel's.
+    #[inline(always)]
+    pub(crate) fn get<T: Plain>(&self, field: &Global<u32>) -> T {
+        if field.load() == ABSENT {
+            return T::default();
+        }
+        self.read(field.load())
+    }
+
+    /// A pointer member.
+    #[inline(always)]
+    pub(crate) fn pointer(&self, field: &Global<u32>) -> Address {
+        self.get::<u64>(field) as Address
+    }
+
+    /// A member of the structure that is the member `outer`.
+    #[inline(always)]
+    pub(crate) fn inner<T: Plain>(&self, outer: &Global<u32>, field: &Global<u32>) -> T {
+        if outer.load() == ABSENT || field.load() == ABSENT {
+            return T::default();
+        }
+        self.read(outer.load() + field.load())
+    }
+
+    #[inline(always)]
+    fn read<T: Plain>(&self, offset: u32) -> T {
+        if offset as usize + size_of::<T>() > WORDS * 8 {
+            return read(self.base.wrapping_add(offset as usize));
+        }
+        // SAFETY: the member lies within the words, which were filled by the helper; volatile, since the offset is known
+        // to the verifier only.
+        unsafe { self.words.as_ptr().cast::<u8>().add(offset as usize).cast::<T>().read_volatile() }
+    }
+}
+
 /// Integers and arrays of them: valid for every bit pattern.
 pub(crate) trait Plain: Copy + Default {}
 impl Plain for u8 {}
@@ -100,6 +160,7 @@ impl Plain for i32 {}
 impl Plain for u64 {}
 impl Plain for [u8; 16] {}
 impl Plain for [u32; 4] {}
+impl Plain for [u64; 2] {}
 impl Plain for [u64; 3] {}
 
 /// Reads a member; zero when the kernel lacks it or reading fails.

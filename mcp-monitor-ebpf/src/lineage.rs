@@ -20,7 +20,7 @@ use crate::{
     file::argument,
     hint, kernel,
     kernel::Address,
-    loss,
+    log, loss,
     record::{Weight, Writer},
 };
 
@@ -48,10 +48,9 @@ impl Process {
     pub(crate) fn running(segment: u64, flags: u32) -> Self {
         let identity = helpers::bpf_get_current_pid_tgid();
         let task = kernel::current_task();
-        let leader = kernel::pointer(task, &kernel::TASK_GROUP_LEADER);
         Self {
             segment,
-            start_boottime_ns: kernel::get::<u64>(leader, &kernel::TASK_START_BOOTTIME),
+            start_boottime_ns: start_of(task, identity),
             tgid: (identity >> 32) as u32,
             tid: identity as u32,
             exec_id: kernel::get::<u32>(task, &kernel::TASK_SELF_EXEC_ID),
@@ -121,6 +120,17 @@ pub(crate) fn entry(tgid: u32) -> Option<*mut LineageEntry> {
     LINEAGE.get_ptr_mut(&tgid)
 }
 
+/// The start of the process of a thread, by the ids that `bpf_get_current_pid_tgid` gives. Its leader has both alike.
+#[inline(always)]
+fn start_of(task: Address, identity: u64) -> u64 {
+    let leader = if identity as u32 == (identity >> 32) as u32 {
+        task
+    } else {
+        kernel::pointer(task, &kernel::TASK_GROUP_LEADER)
+    };
+    kernel::get::<u64>(leader, &kernel::TASK_START_BOOTTIME)
+}
+
 /// The current process if it belongs to a lineage. One look-up for all others.
 #[inline(always)]
 pub(crate) fn current() -> Option<Process> {
@@ -128,8 +138,7 @@ pub(crate) fn current() -> Option<Process> {
     let tgid = (identity >> 32) as u32;
     let entry = entry(tgid)?;
     let task = kernel::current_task();
-    let leader = kernel::pointer(task, &kernel::TASK_GROUP_LEADER);
-    let start_boottime_ns = kernel::get::<u64>(leader, &kernel::TASK_START_BOOTTIME);
+    let start_boottime_ns = start_of(task, identity);
     // SAFETY: entry points to a value of the map. Another CPU may free it meanwhile; a value that was reused then
     // belongs to another process id, which the start tells.
     let (segment, known_start, start_ticks, flags) =
@@ -155,11 +164,10 @@ pub(crate) fn current() -> Option<Process> {
     })
 }
 
-/// True when the current process seems to belong to a lineage: one look-up and no check, which whoever goes on makes
-/// by [`current`].
+/// False when the current process certainly belongs to no lineage. Whoever goes on checks by [`current`].
 #[inline(always)]
-pub(crate) fn is_labelled() -> bool {
-    entry((helpers::bpf_get_current_pid_tgid() >> 32) as u32).is_some()
+pub(crate) fn may_be_labelled() -> bool {
+    hint::may_be_labelled((helpers::bpf_get_current_pid_tgid() >> 32) as u32)
 }
 
 /// The segment of another process, 0 if it belongs to none, and its start.
@@ -234,6 +242,7 @@ fn fork(child: Address, mechanism: u32) -> Option<()> {
         loss::count(process.segment, LossCause::LineageInsert, RecordKind::Fork as u16);
         return None;
     }
+    log::forked(process.segment, process.tgid, child_tgid);
     let mut writer = Writer::<ForkBody>::new(&process, RecordKind::Fork)?;
     writer.set(ForkBody {
         child_start_boottime_ns,
@@ -278,6 +287,7 @@ fn exit(mechanism: u32) -> Option<()> {
     let _ = LINEAGE.remove(&tgid);
     hint::clear(tgid);
     let process = process?;
+    log::ended(process.segment, tgid);
     let mut writer = Writer::<ExitBody>::new(&process, RecordKind::Exit)?;
     writer.set(ExitBody { exit_code: kernel::get::<u32>(task, &kernel::TASK_EXIT_CODE), reserved: 0 });
     writer.send(&process, RecordKind::Exit, mechanism, 0, Weight::Vital);

@@ -6,7 +6,7 @@ use aya_ebpf::{
 };
 use mcp_monitor_common::{loss::LossCause, map::LossKey};
 
-use crate::atomic;
+use crate::{atomic, log};
 
 /// Losses per cause, segment and kind. When it is full, [`HOST_LOSSES`] still counts.
 #[map]
@@ -18,6 +18,7 @@ static HOST_LOSSES: PerCpuArray<u64> = PerCpuArray::with_max_entries(16, 0);
 /// Counts one lost record.
 #[inline(always)]
 pub(crate) fn count(segment: u64, cause: LossCause, kind: u16) {
+    log::lost(segment, cause, kind);
     if let Some(total) = HOST_LOSSES.get_ptr_mut(cause as u32) {
         // SAFETY: points to a value of the map.
         unsafe { atomic::add(total, 1) };

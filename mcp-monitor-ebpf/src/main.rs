@@ -29,6 +29,7 @@ mod ingress;
 mod io_uring;
 mod kernel;
 mod lineage;
+mod log;
 mod loss;
 mod path;
 mod record;

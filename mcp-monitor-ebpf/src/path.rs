@@ -26,7 +26,8 @@ pub(crate) fn walk<B: Copy + Default>(
     vfsmount: Address,
 ) -> PathSlice {
     let offset = writer.position();
-    let flags = walk_into(writer.index, Writer::<B>::TAIL as u32, dentry as u64, vfsmount as u64);
+    let deleted = if is_deleted(dentry) { u64::from(PATH_DELETED) } else { 0 };
+    let flags = deleted | walk_into(writer.index, Writer::<B>::TAIL as u32, dentry as u64, vfsmount as u64);
     // SAFETY: the writer owns the slot.
     let components = unsafe { core::ptr::read_volatile(&raw const (*writer.slot).components) };
     PathSlice {
@@ -92,11 +93,9 @@ extern "C" fn walk_into(index: u32, tail: u32, dentry: u64, vfsmount: u64) -> u6
     }
     let fs = kernel::pointer(kernel::current_task(), &kernel::TASK_FS);
     let root = kernel::at(fs, &kernel::FS_ROOT);
-    let root_dentry = kernel::pointer(root, &kernel::PATH_DENTRY);
-    let root_vfsmount = kernel::pointer(root, &kernel::PATH_MNT);
-    let mount_offset = kernel::MOUNT_MNT.load() as usize;
-
-    let deleted = if is_deleted(dentry) { u64::from(PATH_DELETED) } else { 0 };
+    let mut room = kernel::Room::uninit();
+    let root = kernel::Head::<2>::of(root, &mut room);
+    let (root_dentry, root_vfsmount) = (root.pointer(&kernel::PATH_DENTRY), root.pointer(&kernel::PATH_MNT));
     let mut dentry = dentry;
     let mut vfsmount = vfsmount;
     let mut mount_root = kernel::pointer(vfsmount, &kernel::VFSMOUNT_ROOT);
@@ -104,44 +103,44 @@ extern "C" fn walk_into(index: u32, tail: u32, dentry: u64, vfsmount: u64) -> u6
     while turn < PATH_MAX_COMPONENTS {
         turn += 1;
         if dentry == root_dentry && vfsmount == root_vfsmount {
-            return deleted;
+            return 0;
         }
         if dentry == mount_root {
-            let mount = vfsmount.wrapping_sub(mount_offset);
+            let mount = vfsmount.wrapping_sub(kernel::MOUNT_MNT.load() as usize);
             let parent_mount = kernel::pointer(mount, &kernel::MOUNT_PARENT);
             if parent_mount.is_null() || parent_mount == mount {
-                return deleted | u64::from(PATH_OUTSIDE_ROOT);
+                return u64::from(PATH_OUTSIDE_ROOT);
             }
             dentry = kernel::pointer(mount, &kernel::MOUNT_MOUNTPOINT);
-            vfsmount = parent_mount.wrapping_add(mount_offset);
+            vfsmount = parent_mount.wrapping_add(kernel::MOUNT_MNT.load() as usize);
             mount_root = kernel::pointer(vfsmount, &kernel::VFSMOUNT_ROOT);
             continue;
         }
         let entry = Entry::of(dentry);
         if !append(slot, tail, start, &entry) {
-            return deleted | u64::from(PATH_TRUNCATED);
+            return u64::from(PATH_TRUNCATED);
         }
         let parent = entry.parent as Address;
         if parent == dentry {
             // A file system without a place in the tree: memfd, pipe, or a mount that was taken away.
-            return deleted | u64::from(PATH_UNMOUNTED);
+            return u64::from(PATH_UNMOUNTED);
         }
         dentry = parent;
     }
-    deleted | u64::from(PATH_TRUNCATED)
+    u64::from(PATH_TRUNCATED)
 }
 
 /// What a walk needs of a dentry.
-struct Entry {
-    parent: u64,
+pub(crate) struct Entry {
+    pub(crate) parent: u64,
     /// Length above 32 bits, hash below.
-    hash_length: u64,
+    pub(crate) hash_length: u64,
     text: u64,
 }
 
 impl Entry {
     #[inline(always)]
-    fn of(dentry: Address) -> Self {
+    pub(crate) fn of(dentry: Address) -> Self {
         let parent = kernel::DENTRY_PARENT.load();
         let name = kernel::DENTRY_NAME.load();
         // `d_parent` and `d_name` lie side by side on every kernel seen: one read instead of three. The verifier

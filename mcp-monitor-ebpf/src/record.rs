@@ -236,14 +236,15 @@ impl<B: Copy + Default> Writer<B> {
             (*header).lane = helpers::bpf_get_smp_processor_id() * SCRATCH_SLOTS + self.index;
             (*header).mechanism = mechanism;
             (*header).sequence = sequence;
-            (*header).boot_ns = helpers::bpf_ktime_get_boot_ns();
+            let now = helpers::bpf_ktime_get_boot_ns();
+            (*header).boot_ns = now;
             (*header).segment = process.segment;
             (*header).start_boottime_ns = process.start_boottime_ns;
             (*header).tgid = process.tgid;
             (*header).tid = process.tid;
             (*header).exec_id = process.exec_id;
             (*header).count = 1;
-            output((&raw mut (*self.slot).buffer).cast(), size, process.segment, kind, weight)
+            output((&raw mut (*self.slot).buffer).cast(), size, process.segment, kind, weight, now)
         };
         self.release();
         sent
@@ -262,19 +263,26 @@ impl<B: Copy + Default> Writer<B> {
     }
 }
 
-/// Copies a finished record into the ring, or counts why not.
+/// Copies a finished record into the ring, or counts why not. `now` is its time.
 ///
 /// # Safety
 /// `buffer` points to at least `size` bytes of a map value.
 #[inline(always)]
-unsafe fn output(buffer: *mut u8, size: u32, segment: u64, kind: RecordKind, weight: Weight) -> bool {
+unsafe fn output(
+    buffer: *mut u8,
+    size: u32,
+    segment: u64,
+    kind: RecordKind,
+    weight: Weight,
+    now: u64,
+) -> bool {
     let ring = (&raw const RING).cast_mut().cast();
     // SAFETY: RING is a ring buffer map.
     let waiting = unsafe { helpers::generated::bpf_ringbuf_query(ring, u64::from(BPF_RB_AVAIL_DATA)) };
     let filled = waiting * 100;
     let capacity = u64::from(kernel::RING_CAPACITY.load());
     // Taken also while there is room, so that who was loud before is out of tokens when room gets scarce.
-    let has_token = weight == Weight::Vital || filter::take_token(segment);
+    let has_token = weight == Weight::Vital || filter::take_token(segment, now);
     if weight == Weight::Bulk && filled > capacity * RING_TOKENS_ABOVE_PERCENT {
         if filled > capacity * RING_RESERVE_ABOVE_PERCENT {
             loss::count(segment, LossCause::Reserve, kind as u16);

@@ -83,7 +83,7 @@ impl Registers {
 #[raw_tracepoint(tracepoint = "sys_exit")]
 pub fn syscall_exit(context: RawTracePointContext) -> i32 {
     // Everybody's system calls pass here: one look-up, then out.
-    if lineage::is_labelled() {
+    if lineage::may_be_labelled() {
         exits(context.arg::<u64>(0) as Address, context.arg::<u64>(1) as i64);
     } else if kernel::BYSTANDERS_ENABLED.load() != 0 {
         bystander_exits(context.arg::<u64>(0) as Address, context.arg::<u64>(1) as i64);

@@ -9,12 +9,13 @@ mod counts;
 mod delivering;
 mod expectations;
 mod freeze;
+mod health;
 mod histories;
 mod inventory;
-mod health;
 mod lineages;
 mod marks;
 mod pipeline;
+mod places;
 mod recording;
 mod settings;
 mod surroundings;
@@ -55,6 +56,8 @@ pub struct Settings {
     pub relief: bool,
     /// Bytes of the ring buffer.
     pub ring_bytes: u32,
+    /// What the kernel programs say of themselves on standard error.
+    pub diagnostics: Option<sensor::Diagnostics>,
     /// Opens of secrets by processes outside every workload are written down.
     pub host_secrets: bool,
     /// What the command line declares.
@@ -161,6 +164,7 @@ pub async fn run(
         tier: settings.tier,
         relief: settings.relief,
         ring_bytes: settings.ring_bytes,
+        diagnostics: settings.diagnostics,
         bystanders: settings.host_secrets,
     };
     // Wrong declarations are told before anything is attached.
@@ -199,6 +203,7 @@ pub async fn run(
     publisher.ready();
     ready();
 
+    let places = pipeline.watch_places();
     let mut look = steady(LOOK_EVERY);
     let mut tick = steady(TICK_EVERY);
     let mut relief = steady(RELIEF_EVERY);
@@ -211,6 +216,7 @@ pub async fn run(
             _ = tick.tick() => pipeline.tick(end.is_some()),
             _ = relief.tick() => pipeline.flush_relief(false),
             _ = scan.tick() => pipeline.rescan(),
+            () = changes(places.as_ref()) => pipeline.places_changed(),
             order = next_order(&mut server) => pipeline.order(order),
             changed = phase.changed() => match changed {
                 Err(_) => break None,
@@ -236,6 +242,14 @@ pub async fn run(
     let (summary, late_error) = pipeline.finish(end.unwrap_or_else(|| "ended".to_owned()));
     sinks.stop();
     Ok(Report { summary, stream_error: stream_error.or(late_error) })
+}
+
+/// Something changed where secrets lie; never, when that cannot be watched.
+async fn changes(places: Option<&places::Changes>) {
+    match places {
+        Some(places) => places.wait().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// What an operator wants; never, when nobody is served.

@@ -7,6 +7,7 @@ use crate::{
         Format, Origin, Stream, StreamError,
         stream::{Colour, Destination},
     },
+    sensor::Diagnostics,
 };
 use clap::{Args, ValueEnum};
 use mcp_monitor_common::{limits::RING_BYTES, mechanism::Tier};
@@ -76,6 +77,27 @@ impl From<TierOption> for Tier {
             TierOption::Lsm => Self::Lsm,
             TierOption::Probe => Self::Probe,
             TierOption::Tracepoint => Self::Tracepoint,
+        }
+    }
+}
+
+/// What the kernel programs say of themselves.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum KernelLog {
+    /// Records that are lost.
+    Warn,
+    /// Segments that are opened, too.
+    Info,
+    /// Labels at fork, exec and exit, too.
+    Debug,
+}
+
+impl From<KernelLog> for Diagnostics {
+    fn from(option: KernelLog) -> Self {
+        match option {
+            KernelLog::Warn => Self::Warn,
+            KernelLog::Info => Self::Info,
+            KernelLog::Debug => Self::Debug,
         }
     }
 }
@@ -201,6 +223,9 @@ pub(super) struct MonitorOptions {
     /// Bytes of the ring buffer, a power of two.
     #[arg(long, value_name = "N", default_value_t = RING_BYTES, value_parser = ring_bytes, help_heading = "Mechanism")]
     ring_bytes: u32,
+    /// Let the kernel programs say on standard error what they do, to look for a mistake in them [default: they are silent]
+    #[arg(long, value_name = "LEVEL", help_heading = "Mechanism")]
+    kernel_log: Option<KernelLog>,
 }
 
 impl MonitorOptions {
@@ -212,6 +237,7 @@ impl MonitorOptions {
             relief: !self.no_relief,
             host_secrets: self.host_secrets == HostSecrets::Record,
             ring_bytes: self.ring_bytes,
+            diagnostics: self.kernel_log.map(Diagnostics::from),
             declared: Declared {
                 egress: self.allow_egress.clone(),
                 read: self.allow_read.clone(),

@@ -16,6 +16,7 @@ use super::{
     inventory::{Inventory, Told},
     lineages::Lineages,
     marks::Marks,
+    places::Changes,
     recording::Recorder,
     settings::SettingsWatch,
     surroundings::Surroundings,
@@ -268,11 +269,15 @@ impl<'stream> Pipeline<'stream> {
             let Self { sensor, stages, .. } = self;
             let Sensor { ring, sequences, orders, .. } = sensor;
             let count = ring.drain(BATCH, |bytes| stages.record(bytes, sequences, orders));
+            self.marks.poll(&mut self.stages.judge);
             self.marks.publish(&self.stages.judge, &mut self.sensor.orders);
             if count < BATCH {
                 more = false;
                 break;
             }
+        }
+        if let Some(diagnostics) = &mut self.sensor.diagnostics {
+            diagnostics.flush();
         }
         self.stages.recorder.note_progress(&self.sensor.sequences);
         self.stages.flush();
@@ -303,7 +308,7 @@ impl<'stream> Pipeline<'stream> {
         stages.take(told);
         self.collect_losses();
         self.look_after_health();
-        self.marks.poll(&mut self.stages.judge);
+        self.stages.publisher.freshness(self.marks.freshness());
         self.surroundings.poll(&mut self.stages.judge);
         self.bystanders.publish(&self.stages.judge, &mut self.sensor.orders);
         for event in self.settings.exchange(&mut self.stages.judge) {
@@ -381,6 +386,16 @@ impl<'stream> Pipeline<'stream> {
             attributor.workload(SegmentId(entry.segment)).map(|workload| (workload.instance.clone(), pid))
         });
         self.stages.publisher.living(living);
+    }
+
+    /// Watches where secrets lie; says when to call [`Self::places_changed`].
+    pub(super) fn watch_places(&mut self) -> Option<Changes> {
+        self.marks.watch()
+    }
+
+    /// Something changed where secrets lie.
+    pub(super) fn places_changed(&mut self) {
+        self.marks.look(&self.stages.judge);
     }
 
     /// Looks for secrets again.

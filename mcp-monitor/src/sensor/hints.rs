@@ -1,5 +1,6 @@
-//! The bytes that tell the kernel programs which process ids may have a label: see `mcp-monitor-ebpf/src/hint.rs`.
-//! Only ever set here; the kernel clears a byte when its process ends, and one that stays set costs a look-up.
+//! Bytes that tell the kernel programs what is not worth a look-up: which process ids may have a label (see
+//! `mcp-monitor-ebpf/src/hint.rs`; the kernel clears a byte when its process ends), and which objects and directories may be
+//! those of published secrets (`mcp-monitor-ebpf/src/filter.rs`). Only ever set here: one that stays set costs a look-up.
 
 use std::{
     os::fd::{AsFd as _, AsRawFd as _},
@@ -11,7 +12,6 @@ use aya::maps::{Map, MapData};
 use mcp_monitor_common::map::HINTS_PER_ELEMENT;
 
 use super::SensorError;
-use crate::event::ProcessId;
 
 /// A mapping of the array.
 pub(super) struct Hints {
@@ -35,8 +35,9 @@ pub(super) fn elements() -> u32 {
 }
 
 impl Hints {
-    pub(super) fn new(map: Map) -> Result<Self, SensorError> {
-        let failed = |reason: String| SensorError::Order { what: "map LABEL_HINTS", reason };
+    /// Maps an array of hints. `what` says that this is done, for an error.
+    pub(super) fn new(map: Map, what: &'static str) -> Result<Self, SensorError> {
+        let failed = |reason: String| SensorError::Order { what, reason };
         let Map::Array(map) = map else { return Err(failed("it is no array".to_owned())) };
         let elements = map.info().map_err(|error| failed(error.to_string()))?.max_entries();
         let bytes = usize::try_from(elements).unwrap_or(0) * HINTS_PER_ELEMENT;
@@ -58,10 +59,9 @@ impl Hints {
         Ok(Self { at, bytes, _map: map })
     }
 
-    /// Says that the process may have a label. Before it gets one.
-    pub(super) fn set(&self, process: ProcessId) {
-        let Ok(place) = usize::try_from(process.0) else { return };
-        // Beyond the array the kernel looks for a label in any case.
+    /// Says that there may be something to find. Before there is.
+    pub(super) fn set(&self, place: usize) {
+        // Beyond the array the kernel looks in any case.
         if place < self.bytes {
             // SAFETY: the place lies within the mapping, which lives as long as this value.
             unsafe { self.at.add(place).as_ref() }.store(1, Ordering::Release);

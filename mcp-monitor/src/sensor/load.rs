@@ -21,7 +21,9 @@ use mcp_monitor_common::{
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 
 use super::{
-    SensorError, canary, hints,
+    SensorError, canary,
+    diagnostics::{self, Diagnostics, Reader},
+    hints,
     offsets::Offsets,
     orders::Orders,
     ring::Ring,
@@ -43,11 +45,13 @@ pub struct Options {
     pub bystanders: bool,
     /// Bytes of the ring buffer: a power of two and a multiple of the page size.
     pub ring_bytes: u32,
+    /// What the kernel programs say of themselves.
+    pub diagnostics: Option<Diagnostics>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { tier: None, relief: true, bystanders: false, ring_bytes: RING_BYTES }
+        Self { tier: None, relief: true, bystanders: false, ring_bytes: RING_BYTES, diagnostics: None }
     }
 }
 
@@ -63,6 +67,8 @@ pub struct Sensor {
     pub ring: Ring,
     /// Sequences seen so far, the canary's included.
     pub sequences: SequenceTracker,
+    /// What the kernel programs say of themselves, when they were asked to.
+    pub diagnostics: Option<Reader>,
     /// Holds programs and links.
     ebpf: Ebpf,
 }
@@ -118,6 +124,7 @@ fn attempt(options: &Options) -> Result<(Option<Sensor>, Trial), SensorError> {
         if !attached {
             continue;
         }
+        let diagnostics = options.diagnostics.map(|_| Reader::new(&mut ebpf)).transpose()?;
         let mut orders = Orders::new(&mut ebpf)?;
         let mut ring = Ring::new(&mut ebpf)?;
         let mut sequences = SequenceTracker::default();
@@ -126,7 +133,7 @@ fn attempt(options: &Options) -> Result<(Option<Sensor>, Trial), SensorError> {
             continue;
         }
         trial.tier = Some(tier);
-        let sensor = Sensor { trial: trial.clone(), tier, orders, ring, sequences, ebpf };
+        let sensor = Sensor { trial: trial.clone(), tier, orders, ring, sequences, diagnostics, ebpf };
         return Ok((Some(sensor), trial));
     }
     Ok((None, trial))
@@ -206,6 +213,8 @@ fn load_object(offsets: &Offsets, btf: &Btf, tier: Tier, options: &Options) -> R
     let relief = u32::from(options.relief);
     let bystanders = u32::from(options.bystanders);
     let tier = tier as u32;
+    let level = options.diagnostics.map_or(0, |level| level as u8);
+    let log_bytes = if level == 0 { diagnostics::SILENT_BYTES } else { diagnostics::BYTES };
     let mut loader = EbpfLoader::new();
     loader.btf(Some(btf));
     for (symbol, offset) in &offsets.fields {
@@ -218,6 +227,8 @@ fn load_object(offsets: &Offsets, btf: &Btf, tier: Tier, options: &Options) -> R
         .override_global(symbol::TIER, &tier, true)
         .override_global(symbol::IO_URING_SHAPE, &offsets.io_uring_shape, true)
         .override_global(symbol::CGROUP_V1_SUBSYSTEM, &offsets.cgroup_v1_subsystem, true)
+        .override_global(diagnostics::LEVEL_SYMBOL, &level, true)
+        .map_max_entries(diagnostics::MAP, log_bytes)
         .map_max_entries("RING", options.ring_bytes)
         .map_max_entries("LABEL_HINTS", hints::elements())
         .map_max_entries("LINEAGE", processes_max());

@@ -6,6 +6,7 @@
 pub mod btf;
 pub mod canary;
 pub mod decode;
+pub mod diagnostics;
 pub mod error;
 pub mod health;
 mod hints;
@@ -19,5 +20,6 @@ pub mod sequence;
 pub(crate) mod testing;
 pub mod trial;
 
+pub use diagnostics::Diagnostics;
 pub use error::SensorError;
 pub use load::{Options, Sensor, start, trial};

@@ -12,7 +12,7 @@ use mcp_monitor_common::{
     loss::LossCause,
     map::{
         LineageEntry, LossKey, ProgramName, ReliefKey, SEGMENT_DROPPED, SEGMENT_SPLIT, SecretMark,
-        SecretName, SegmentState,
+        SecretName, SegmentState, secret_hint,
     },
     record::FileIdentity,
 };
@@ -23,7 +23,8 @@ use crate::event::{ProcessId, SegmentId};
 /// The maps that take orders and give counts.
 pub struct Orders {
     lineage: HashMap<MapData, u32, LineageEntry>,
-    hints: Hints,
+    label_hints: Hints,
+    secret_hints: Hints,
     segments: HashMap<MapData, u64, SegmentState>,
     cgroups: HashMap<MapData, u64, u64>,
     cgroup_count: Array<MapData, u32>,
@@ -83,7 +84,8 @@ impl Orders {
             })
         };
         let mut orders = Self {
-            hints: Hints::new(take("LABEL_HINTS")?)?,
+            label_hints: Hints::new(take("LABEL_HINTS")?, "map LABEL_HINTS")?,
+            secret_hints: Hints::new(take("SECRET_HINTS")?, "map SECRET_HINTS")?,
             lineage: HashMap::try_from(take("LINEAGE")?).map_err(failed("LINEAGE"))?,
             segments: HashMap::try_from(take("SEGMENTS")?).map_err(failed("SEGMENTS"))?,
             cgroups: HashMap::try_from(take("WATCHED_CGROUPS")?).map_err(failed("WATCHED_CGROUPS"))?,
@@ -250,7 +252,7 @@ impl Orders {
             flags: label.flags,
             reserved: 0,
         };
-        self.hints.set(process);
+        self.label_hints.set(usize::try_from(process.0).unwrap_or(usize::MAX));
         self.lineage.insert(process.0, entry, 0).map_err(failed("label a process"))
     }
 
@@ -294,6 +296,7 @@ impl Orders {
     /// When the map refuses.
     pub fn publish_object(&mut self, object: FileIdentity, mark: SecretMark) -> Result<(), SensorError> {
         let key = FileIdentity { generation: 0, ..object };
+        self.secret_hints.set(secret_hint(object.inode, object.device));
         self.secret_objects.insert(key, mark, 0).map_err(failed("publish a secret"))
     }
 
@@ -302,6 +305,7 @@ impl Orders {
     /// # Errors
     /// When the map refuses.
     pub fn publish_name(&mut self, name: SecretName, mark: SecretMark) -> Result<(), SensorError> {
+        self.secret_hints.set(secret_hint(name.parent_inode, name.device));
         self.secret_names.insert(name, mark, 0).map_err(failed("publish a secret's name"))
     }
 
