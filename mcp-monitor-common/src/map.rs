@@ -34,7 +34,8 @@ pub const SECRET_HINTS: usize = 128 * 1024;
 
 /// The byte of `SECRET_HINTS` that is 0 when no published secret is this object, or lies in this directory.
 #[must_use]
-#[inline(always)]
+#[inline]
+#[allow(clippy::cast_possible_truncation, reason = "as many bits are left as there are bytes")]
 pub const fn secret_hint(inode: u64, device: u32) -> usize {
     // Multiplying carries what differs in the lower bits into the upper ones, of which as many are taken as there are bytes.
     let mixed = (inode ^ ((device as u64) << 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
