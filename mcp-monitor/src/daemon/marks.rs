@@ -105,13 +105,11 @@ impl Marks {
     /// Watches where secrets lie from the next scan on; says when to call [`Self::look`]. Without inotify the scans remain,
     /// which is counted.
     pub(super) fn watch(&mut self) -> Option<Changes> {
-        match Places::new() {
-            Ok(places) => Some(self.places.insert(places).changes()),
-            Err(_) => {
-                self.freshness.unwatched = 1;
-                None
-            }
-        }
+        let Ok(places) = Places::new() else {
+            self.freshness.unwatched = 1;
+            return None;
+        };
+        Some(self.places.insert(places).changes())
     }
 
     /// Something changed where secrets lie: a scan, if it matters.
