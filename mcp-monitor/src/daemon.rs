@@ -17,6 +17,7 @@ mod marks;
 mod pipeline;
 mod places;
 mod recording;
+mod sandbox;
 mod settings;
 mod surroundings;
 
@@ -24,8 +25,13 @@ use crate::{
     control::{self, Publisher, Server, orders::Order},
     expectation::JudgeError,
     export,
+    host::{
+        kernel::Facts,
+        pods::{Cluster, Pods},
+    },
     render::{Stream, StreamError, Summary},
     sensor::{self, SensorError},
+    service::{self, Manager},
     store::{self, StoreError},
 };
 pub use expectations::ExpectationSource;
@@ -72,6 +78,8 @@ pub struct Settings {
     pub store: Option<store::Settings>,
     /// Where findings and events go from the store, if they go anywhere.
     pub sinks: Option<export::Config>,
+    /// How it behaves as a service.
+    pub service: service::Settings,
 }
 
 /// Expectations of the command line, as given.
@@ -108,6 +116,8 @@ pub enum Phase {
     /// Go on.
     #[default]
     Running,
+    /// Go on, with expectations and configuration read again. The number tells one wish from the next.
+    Reload(u64),
     /// The command has ended: go on until its lineage has, too.
     CommandEnded(String),
     /// End now.
@@ -173,20 +183,35 @@ pub async fn run(
     marks::first_scan(&mut judge);
     surroundings::Surroundings::first(&mut judge);
     let origin = stream.origin().clone();
-    let mut server = settings
+    let listening = settings
         .control
         .clone()
-        .map(|control| Server::start(control, origin))
+        .map(Server::listen)
+        .transpose()
+        .map_err(|error| DaemonError::Other(Box::new(error)))?;
+    // Asked while there are privileges.
+    Facts::at_start();
+    let sensor = sensor::start(&options)?;
+    // Before any thread is started: it holds for this one and those that come later.
+    let sandbox = sandbox::enter(&settings)?;
+    let mut server = listening
+        .map(|listening| listening.start(origin))
         .transpose()
         .map_err(|error| DaemonError::Other(Box::new(error)))?;
     let publisher = server.as_ref().map_or_else(Publisher::silent, |server| server.publisher.clone());
-    let sensor = sensor::start(&options)?;
+    publisher.sandbox(sandbox.clone());
+    if let Some(cluster) = Cluster::of_this_pod() {
+        let talk = |line: &str| eprintln!("mcp-monitor: {line}");
+        stream.origin_mut().pods =
+            Pods::watch(cluster, talk).map_err(|error| DaemonError::Other(Box::new(error)))?;
+    }
+    let stream_tier = sensor.tier;
     stream.origin_mut().tier = sensor.tier;
     publisher.origin(stream.origin());
     let readiness = sensor.ring.readiness()?;
     let recorder = Recorder::open(settings.store.as_ref(), stream.origin())?;
     let stored = settings.store.as_ref().map(|store| &store.directory);
-    let sinks = delivering::Sinks::start(settings.sinks.as_ref(), stored)
+    let mut sinks = delivering::Sinks::start(settings.sinks.as_ref(), stored)
         .map_err(|error| DaemonError::Other(Box::new(error)))?;
     let mut pipeline = Pipeline::new(
         sensor,
@@ -202,6 +227,9 @@ pub async fn run(
     pipeline.publish_living();
     publisher.ready();
     ready();
+    let mut manager = Manager::of_this_process();
+    let state = format!("tier {}; {}", stream_tier.name(), sandbox.line());
+    Manager::ready(&state);
 
     let places = pipeline.watch_places();
     let mut look = steady(LOOK_EVERY);
@@ -222,6 +250,12 @@ pub async fn run(
                 Err(_) => break None,
                 Ok(()) => match phase.borrow_and_update().clone() {
                     Phase::Running => {}
+                    Phase::Reload(_) => {
+                        Manager::reloading();
+                        pipeline.reload_expectations();
+                        sinks.reload(settings.service.configuration.as_deref(), stored, &sandbox);
+                        Manager::ready(&state);
+                    }
                     Phase::CommandEnded(reason) => end = Some(reason),
                     Phase::Stop(reason) => {
                         end = Some(reason);
@@ -232,6 +266,7 @@ pub async fn run(
         }
         pipeline.drain();
         publisher.turn();
+        manager.turned();
         if let Some(error) = pipeline.stream_error() {
             break Some(error);
         }
@@ -239,6 +274,7 @@ pub async fn run(
             break None;
         }
     };
+    Manager::stopping("ending");
     let (summary, late_error) = pipeline.finish(end.unwrap_or_else(|| "ended".to_owned()));
     sinks.stop();
     Ok(Report { summary, stream_error: stream_error.or(late_error) })

@@ -15,4 +15,5 @@ pub mod host;
 pub mod inventory;
 pub mod render;
 pub mod sensor;
+pub mod service;
 pub mod store;

@@ -40,8 +40,13 @@ pub(crate) fn exists(name: &str) -> Result<bool> {
 
 /// Builds the monitor and the programs that test it; returns the folder they are in.
 pub(crate) fn build(linked: Linked) -> Result<PathBuf> {
+    build_packages(linked, &["mcp-monitor", TESTS])
+}
+
+/// Builds `packages`; returns the folder their programs are in.
+pub(crate) fn build_packages(linked: Linked, packages: &[&str]) -> Result<PathBuf> {
     let mut cargo = Command::new("cargo");
-    cargo.args(["build", "--release", "--package", "mcp-monitor", "--package", TESTS]);
+    cargo.args(["build", "--release"]).args(packages.iter().flat_map(|package| ["--package", package]));
     cargo.current_dir(places::workspace()?);
     setup::with_ebpf_toolchain(&mut cargo);
     let target = places::target()?;

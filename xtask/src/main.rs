@@ -7,6 +7,9 @@ mod debian;
 mod demo;
 mod fuzz;
 mod kernels;
+#[cfg(test)]
+mod kubernetes_tests;
+mod package;
 mod places;
 mod qemu;
 mod run;
@@ -43,6 +46,8 @@ enum Task {
     Bench(bench::Arguments),
     /// Run the proofs that take long and append their results to a file
     Soak(soak::Arguments),
+    /// Make what users install: Debian package, RPM, container image
+    Package(package::Arguments),
     /// Run a command in a virtual machine on one or more kernels
     Vm(vm::Arguments),
 }
@@ -56,6 +61,7 @@ fn main() -> ExitCode {
         Task::Fuzz(arguments) => fuzz::main(&arguments),
         Task::Bench(arguments) => bench::main(&arguments),
         Task::Soak(arguments) => soak::main(&arguments),
+        Task::Package(arguments) => package::main(&arguments),
         Task::Vm(arguments) => vm::main(&arguments),
     };
     outcome.unwrap_or_else(|error| {

@@ -8,6 +8,7 @@ mod count;
 mod failure;
 mod live;
 mod machines;
+mod packages;
 
 use std::{
     io::{self, Write as _},
@@ -76,10 +77,12 @@ const PARTS: &[Part] = &[
     Part { name: "fuzz", when: When::All, run: |_| checks::fuzz() },
     Part { name: "sinks", when: When::Usual, run: |_| live::sinks() },
     Part { name: "end-to-end", when: When::Usual, run: live::end_to_end },
+    Part { name: "packages", when: When::Usual, run: |_| packages::all() },
     Part { name: "machines", when: When::Usual, run: machines::all },
     Part { name: "real-servers", when: When::Usual, run: |_| live::real_servers() },
     Part { name: "clients", when: When::Usual, run: |_| live::clients() },
     Part { name: "real-servers-in-machine", when: When::All, run: |_| machines::real_servers() },
+    Part { name: "service-in-machine", when: When::All, run: |_| machines::service() },
     Part { name: "coding-day", when: When::All, run: |_| live::coding_day() },
     Part { name: "shapes", when: When::Usual, run: |_| live::shapes() },
     Part { name: "demo", when: When::Usual, run: |_| live::demo() },

@@ -8,6 +8,7 @@ use crate::{
         stream::{Colour, Destination},
     },
     sensor::Diagnostics,
+    service,
 };
 use clap::{Args, ValueEnum};
 use mcp_monitor_common::{limits::RING_BYTES, mechanism::Tier};
@@ -247,6 +248,7 @@ impl MonitorOptions {
             control: None,
             store: None,
             sinks: None,
+            service: service::Settings::default(),
         }
     }
 }

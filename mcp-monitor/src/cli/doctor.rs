@@ -317,6 +317,8 @@ mod tests {
             preemption: Some("voluntary".into()),
             root: true,
             sys_admin: true,
+            landlock: Some(6),
+            seccomp: true,
             ..Facts::default()
         }
     }

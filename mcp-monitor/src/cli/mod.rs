@@ -14,6 +14,7 @@ mod explain;
 mod export;
 mod findings;
 pub mod identity;
+mod install;
 mod inventory;
 pub mod lock;
 mod pause;
@@ -125,6 +126,10 @@ enum Command {
     Doctor(doctor::Doctor),
     /// List the MCP servers that the configurations of clients declare. Needs no running monitor.
     Inventory(inventory::Inventory),
+    /// Install the monitor as a service of this host.
+    Install(install::Install),
+    /// Stop the service that `install` made, and remove it.
+    Uninstall(install::Uninstall),
     /// Print what somebody who helps needs to know; nothing of what was watched.
     Bugreport(bugreport::Bugreport),
     /// Print a completion script.
@@ -163,6 +168,8 @@ pub fn main() -> Exit {
         Command::Expect(expect) => expect.run(),
         Command::Doctor(doctor) => doctor.run(),
         Command::Inventory(inventory) => inventory.run(),
+        Command::Install(install) => install.run(),
+        Command::Uninstall(uninstall) => uninstall.run(),
         Command::Bugreport(bugreport) => bugreport.run(),
         Command::Completions(completions) => completions.run(),
         Command::Man(man) => man.run(),

@@ -15,6 +15,7 @@ use crate::{
     daemon::{self, ExpectationSource, Phase, Roots, Settings},
     expectation::file::DEFAULT_DIRECTORY,
     export::Config,
+    service::{self, Manager},
 };
 use clap::Args;
 use std::path::PathBuf;
@@ -40,6 +41,9 @@ pub(super) struct Run {
     /// Watch this process and its descendants, those that run already included. May be given several times.
     #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
     pid: Vec<u32>,
+    /// Keep all privileges after the start, and restrict neither files nor system calls.
+    #[arg(long, help_heading = "Service")]
+    no_sandbox: bool,
     /// The directory of expectations; read again when a file of it changes.
     #[arg(long, value_name = "DIR", default_value = DEFAULT_DIRECTORY, help_heading = "Expectations")]
     expectations: PathBuf,
@@ -57,25 +61,26 @@ impl Run {
         let served = match self.serve.settings() {
             Ok(served) => served,
             Err(error) => {
-                super::say(&error);
+                told(&error);
                 return Ok(Exit::Usage);
             }
         };
         let sinks = match self.config.as_deref().map(Config::read).transpose() {
             Ok(sinks) => sinks,
             Err(error) => {
-                super::say(&error);
+                told(&error);
                 return Ok(Exit::Usage);
             }
         };
         let _lock = match Lock::take() {
             Ok(lock) => lock,
             Err(error) => {
-                super::say(&error);
+                told(&error);
                 return Ok(Exit::from(&error));
             }
         };
         let mut stream = self.stream.open()?;
+        Manager::says("loading kernel programs");
         // Nothing named means everything that is found.
         let host = self.pid.is_empty() && self.cgroup.is_empty();
         if host {
@@ -88,6 +93,7 @@ impl Run {
             store,
             sinks,
             expectations: Some(ExpectationSource::Directory(self.expectations.clone())),
+            service: service::Settings { sandbox: !self.no_sandbox, configuration: self.config.clone() },
             ..self.monitor.settings(roots)
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -95,9 +101,16 @@ impl Run {
             let mut signals = Signals::new()?;
             let (phase, phases) = watch::channel(Phase::Running);
             let ends = async {
-                let reason = match signals.next().await {
-                    Wish::Interrupt => "interrupted",
-                    Wish::End => "ended by a signal",
+                let mut reloads = 0;
+                let reason = loop {
+                    match signals.next().await {
+                        Wish::Interrupt => break "interrupted",
+                        Wish::End => break "ended by a signal",
+                        Wish::Reload => {
+                            reloads += 1;
+                            let _ = phase.send(Phase::Reload(reloads));
+                        }
+                    }
                 };
                 let _ = phase.send(Phase::Stop(reason.into()));
                 std::future::pending::<()>().await;
@@ -110,10 +123,16 @@ impl Run {
         Ok(match result {
             Some(Ok(report)) => finish(&stream, &report, &self.stream.fail_on).unwrap_or(Exit::Ok),
             Some(Err(error)) => {
-                super::say(&error);
+                told(&error);
                 Exit::from(&error)
             }
             None => Exit::Ok,
         })
     }
+}
+
+/// Why there is no monitor: in the journal or on the terminal, and in `systemctl status`.
+fn told(error: &dyn std::fmt::Display) {
+    super::say(error);
+    Manager::says(&error.to_string());
 }

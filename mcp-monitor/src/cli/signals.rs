@@ -11,6 +11,8 @@ pub(super) enum Wish {
     Interrupt,
     /// `kill`, a closed terminal, the end of a session.
     End,
+    /// `kill -HUP` of a monitor that has no terminal: expectations and configuration are to be read again.
+    Reload,
 }
 
 /// Listens from its creation on; nothing that arrives earlier than the first question is missed.
@@ -19,6 +21,8 @@ pub(super) struct Signals {
     terminate: Signal,
     hang_up: Signal,
     quit: Signal,
+    /// Asked at the start: a terminal that hangs up is gone when its signal comes.
+    has_terminal: bool,
 }
 
 impl Signals {
@@ -29,6 +33,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             hang_up: signal(SignalKind::hangup())?,
             quit: signal(SignalKind::quit())?,
+            has_terminal: has_terminal(),
         })
     }
 
@@ -38,9 +43,14 @@ impl Signals {
             _ = self.interrupt.recv() => Wish::Interrupt,
             _ = self.quit.recv() => Wish::Interrupt,
             _ = self.terminate.recv() => Wish::End,
-            _ = self.hang_up.recv() => Wish::End,
+            _ = self.hang_up.recv() => if self.has_terminal { Wish::End } else { Wish::Reload },
         }
     }
+}
+
+/// True when this process belongs to a terminal, whose end it is told of by the signal that otherwise means a reload.
+fn has_terminal() -> bool {
+    File::open("/dev/tty").is_ok()
 }
 
 /// True when Ctrl-C at the terminal reaches our process group, and COMMAND in it.

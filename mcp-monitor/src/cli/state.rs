@@ -86,6 +86,7 @@ pub(super) fn status(status: &Status, look: &Look) -> String {
     row("monitor", &format!("{style}{word}{style:#}, version {}, pid {}", status.version, status.pid));
     row("since", &format!("{} ({} ago)", status.started, duration(status.uptime_s)));
     row("host", &format!("{}, tier {}", status.host, status.tier));
+    row("sandbox", &status.sandbox.line());
     row(
         "workloads",
         &format!(

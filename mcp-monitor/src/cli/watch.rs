@@ -162,7 +162,7 @@ pub(super) async fn supervise(
         tokio::select! {
             result = &mut ended => break result.unwrap_or_else(|_| Err(SpawnError::Cancelled("COMMAND".into()))),
             wish = signals.next() => match wish {
-                Wish::End => handle.send(Signal::SIGTERM),
+                Wish::End | Wish::Reload => handle.send(Signal::SIGTERM),
                 Wish::Interrupt => {
                     interrupts += 1;
                     match interrupts {

@@ -48,6 +48,9 @@ pub struct Status {
     pub losses: Vec<LossCount>,
     /// What the control socket itself could not keep up with.
     pub control: ControlStatus,
+    /// What the monitor has given away since it is attached.
+    #[serde(default)]
+    pub sandbox: crate::service::sandbox::Report,
     /// What the monitor does not tell this user, in words; absent for root and the group.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limited_to: Option<String>,

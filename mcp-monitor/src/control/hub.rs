@@ -168,6 +168,7 @@ impl Hub {
             uptime_s: Timestamp::now().duration_since(self.started).as_secs().unsigned_abs(),
             alive,
             ready: self.is_ready(),
+            sandbox: self.pulse.sandbox.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             control: ControlStatus {
                 socket: self.socket.clone(),
                 connections: self.connections.load(Ordering::Relaxed),

@@ -6,6 +6,7 @@ use crate::{
     event::{Event, Finding, ProcessId, Workload},
     inventory::live::Snapshot,
     render::Origin,
+    service::sandbox,
 };
 use std::{
     collections::{HashMap, HashSet},
@@ -56,6 +57,8 @@ pub(super) struct Pulse {
     /// How far the published secrets lag.
     pub(super) freshness: Mutex<Freshness>,
     pub(super) ready: AtomicBool,
+    /// What was given away once everything was attached.
+    pub(super) sandbox: Mutex<sandbox::Report>,
     pub(super) stopped: AtomicBool,
 }
 
@@ -110,6 +113,11 @@ impl Publisher {
     /// The workloads as the inventory knows them.
     pub fn inventory(&self, snapshot: Arc<Snapshot>) {
         *self.pulse.inventory.lock().unwrap_or_else(PoisonError::into_inner) = snapshot;
+    }
+
+    /// What this process has given away.
+    pub fn sandbox(&self, report: sandbox::Report) {
+        *self.pulse.sandbox.lock().unwrap_or_else(PoisonError::into_inner) = report;
     }
 
     /// Everything is attached.

@@ -93,6 +93,11 @@ pub struct Server {
 impl Server {
     /// Listens and answers from now on.
     pub fn start(settings: Settings, origin: Origin) -> Result<Self, ServeError> {
+        Self::listen(settings)?.start(origin)
+    }
+
+    /// Listens from now on; who connects waits until [`Listening::start`]. No thread is started before.
+    pub fn listen(settings: Settings) -> Result<Listening, ServeError> {
         let listener = listen(&settings.socket)
             .map_err(|reason| ServeError::Socket { path: settings.socket.display().to_string(), reason })?;
         let metrics = settings
@@ -103,6 +108,22 @@ impl Server {
                 listening.map_err(|reason| ServeError::Metrics { address, reason })
             })
             .transpose()?;
+        Ok(Listening { settings, listener, metrics })
+    }
+}
+
+/// A server that has its places and does not answer yet.
+#[derive(Debug)]
+pub struct Listening {
+    settings: Settings,
+    listener: std::os::unix::net::UnixListener,
+    metrics: Option<std::net::TcpListener>,
+}
+
+impl Listening {
+    /// Answers from now on.
+    pub fn start(self, origin: Origin) -> Result<Server, ServeError> {
+        let Self { settings, listener, metrics } = self;
         let pulse = Arc::new(Pulse::default());
         let (publisher, messages) = Publisher::new(Arc::clone(&pulse));
         let (sender, orders) = Orders::new();
@@ -119,7 +140,7 @@ impl Server {
                 runtime.block_on(serve(hub, messages, sender, listener, metrics, stopped));
             })
             .map_err(ServeError::Thread)?;
-        Ok(Self { publisher, orders, socket: settings.socket, stop, thread: Some(thread) })
+        Ok(Server { publisher, orders, socket: settings.socket, stop, thread: Some(thread) })
     }
 }
 

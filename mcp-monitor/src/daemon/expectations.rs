@@ -130,7 +130,7 @@ impl Expectations {
     }
 
     /// Takes a new set, as a whole or not at all.
-    fn reload(&mut self, judge: &mut Judge) {
+    pub(super) fn reload(&mut self, judge: &mut Judge) {
         let Some(source) = &self.source else { return };
         match source.load() {
             Ok(set) => {

@@ -322,6 +322,11 @@ impl<'stream> Pipeline<'stream> {
         }
     }
 
+    /// Reads the expectations again, as an operator wishes.
+    pub(super) fn reload_expectations(&mut self) {
+        self.stages.expectations.reload(&mut self.stages.judge);
+    }
+
     /// Repeats that the kernel counted become events with a count. A repeat may have been counted while the record of
     /// its first occurrence still waits in the ring: unless it is `last`, it is told the next time.
     pub(super) fn flush_relief(&mut self, last: bool) {

@@ -1,6 +1,10 @@
 //! `sinks:` of the configuration, read strictly: an unknown key is an error with its line and column.
 
-use std::{collections::BTreeSet, fs, io, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use serde::Deserialize;
 
@@ -183,6 +187,15 @@ pub enum ConfigError {
 }
 
 impl Config {
+    /// Directories of the files that sinks write.
+    pub fn directories(&self) -> impl Iterator<Item = PathBuf> {
+        let files = self.sinks.iter().filter_map(|sink| sink.file.as_ref());
+        files.map(|file| match file.path.parent() {
+            Some(directory) if !directory.as_os_str().is_empty() => directory.to_owned(),
+            _ => PathBuf::from("."),
+        })
+    }
+
     /// Reads the file at `path` and checks each sink, without sending anything.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let name = path.display().to_string();

@@ -10,7 +10,7 @@ use nix::{
     },
     unistd::geteuid,
 };
-use std::{fs, path::Path};
+use std::{fs, path::Path, sync::OnceLock};
 
 /// What was found. `None` where the host does not tell.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,6 +49,10 @@ pub struct Facts {
     pub jit: Option<i64>,
     /// The kprobe event source is there.
     pub kprobes: bool,
+    /// Version of Landlock, which the monitor restricts itself with; `None` without it.
+    pub landlock: Option<i32>,
+    /// seccomp filters can be set.
+    pub seccomp: bool,
     /// Soft limit of locked memory; `None` for no limit.
     pub locked_memory_bytes: Option<u64>,
 }
@@ -156,6 +160,12 @@ fn config() -> String {
 }
 
 impl Facts {
+    /// As this host answered the first time: a monitor that has given its privileges away would be told less.
+    pub fn at_start() -> &'static Self {
+        static FACTS: OnceLock<Facts> = OnceLock::new();
+        FACTS.get_or_init(Self::read)
+    }
+
     /// Asks this host.
     #[must_use]
     pub fn read() -> Self {
@@ -194,6 +204,8 @@ impl Facts {
             unprivileged_bpf_disabled: number("/proc/sys/kernel/unprivileged_bpf_disabled"),
             jit: number("/proc/sys/net/core/bpf_jit_enable"),
             kprobes: Path::new("/sys/bus/event_source/devices/kprobe").exists(),
+            landlock: crate::service::sandbox::landlock_abi(),
+            seccomp: Path::new("/proc/sys/kernel/seccomp/actions_avail").exists(),
             locked_memory_bytes: limit.filter(|limit| *limit != libc::RLIM_INFINITY),
         }
     }

@@ -16,6 +16,7 @@ mod identifier;
 pub mod kernel;
 pub mod kernel_checks;
 pub mod listeners;
+pub mod pods;
 pub mod process;
 pub mod procfs;
 mod read;

@@ -1,6 +1,6 @@
 //! Where lines come from: the host, the monitor, and the way from boot time to wall-clock time.
 
-use crate::event::BootNs;
+use crate::{event::BootNs, host::pods::Pods};
 use jiff::Timestamp;
 use mcp_monitor_common::mechanism::Tier;
 use nix::time::{ClockId, clock_gettime};
@@ -21,6 +21,8 @@ pub struct Origin {
     pub tier: Tier,
     /// Wall clock minus boot clock, ns.
     pub clock_offset_ns: i64,
+    /// The pods of this node, which events are named by.
+    pub pods: Pods,
     /// Lines of a self-test, not of real activity.
     pub test: bool,
 }
@@ -37,6 +39,7 @@ impl Origin {
             version: env!("CARGO_PKG_VERSION"),
             tier,
             clock_offset_ns: clock_offset_ns(),
+            pods: Pods::default(),
             test: false,
         }
     }

@@ -19,6 +19,7 @@ pub(crate) fn origin() -> Origin {
         version: "0.1.0",
         tier: Tier::Tracepoint,
         clock_offset_ns: 1_795_000_000_000_000_000,
+        pods: crate::host::pods::Pods::default(),
         test: false,
     }
 }

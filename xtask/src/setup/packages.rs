@@ -22,6 +22,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("rsyslogd", "rsyslog"),
     ("aiosmtpd", "python3-aiosmtpd"),
     ("openssl", "openssl"),
+    ("strip", "binutils"),
 ];
 /// Oldest node that the real servers run on.
 const OLDEST_NODE: u32 = 20;

@@ -15,7 +15,7 @@ use super::{Arguments, count::Count, timed};
 use crate::{
     binaries, command,
     kernels::{self, Kernel},
-    places,
+    package, places,
     vm::{self, Ended, Machine, Report},
 };
 
@@ -133,6 +133,37 @@ pub(super) fn real_servers() -> Result<Count> {
     machine.programs = binaries::for_machine(&[PROGRAM, "attack"])?;
     // Without virtualisation each of them takes a minute or two to start.
     machine.deadline = DEADLINE * 2;
+    outcome(&machine)
+}
+
+/// The service, from its package, in one machine that systemd runs.
+pub(super) fn service() -> Result<Count> {
+    let (name, tier) = ("6.12", "lsm");
+    let kernel = match kernels::line(name)?.cached() {
+        Ok(kernel) => kernel,
+        Err(why) => {
+            println!("kernel {name} not run: {why:#}");
+            return Ok(Count::skipped());
+        }
+    };
+    let folder = places::target()?.join("package");
+    let share = folder.join("service");
+    places::make_empty(&share)?;
+    let program = package::program()?;
+    for version in [package::VERSION, &format!("{}+newer", package::VERSION)] {
+        package::deb(&program, version, &share)?;
+        // Only the package itself goes into the machine.
+        places::make_empty(&share.join("deb"))?;
+    }
+    let words = ["service", "--packages", "/share", "--tier", tier].map(str::to_owned);
+    let mut machine = Machine::new(kernel, &words);
+    machine.root = true;
+    machine.systemd = true;
+    machine.memory = 2048;
+    machine.share = Some(share);
+    let programs = binaries::build_packages(binaries::Linked::Static, &["mcp-monitor-tests"])?;
+    machine.programs = vec![binaries::program(&programs, "service")?];
+    machine.deadline = DEADLINE;
     outcome(&machine)
 }
 

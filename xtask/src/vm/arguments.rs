@@ -19,6 +19,9 @@ pub(crate) struct Arguments {
     /// Go on in a Debian root with python, node and strace
     #[arg(long)]
     root: bool,
+    /// Have systemd run that root
+    #[arg(long, requires = "root")]
+    systemd: bool,
     /// Build the monitor and the attack and end-to-end programs, and put them into the machine's PATH
     #[arg(long)]
     monitor: bool,
@@ -59,6 +62,7 @@ pub(crate) fn main(arguments: &Arguments) -> Result<ExitCode> {
         let mut machine = Machine::new(kernels::line(&name)?.cached()?, &arguments.command);
         machine.append.clone_from(&arguments.append);
         machine.root = arguments.root;
+        machine.systemd = arguments.systemd;
         machine.programs.clone_from(&programs);
         machine.share.clone_from(&arguments.share);
         machine.modules.extend(arguments.modules.iter().cloned());

@@ -24,6 +24,8 @@ pub(crate) struct Machine {
     pub(crate) append: String,
     /// Whether it goes on in a Debian root.
     pub(crate) root: bool,
+    /// Whether systemd runs that root; the command is a service of it, then.
+    pub(crate) systemd: bool,
     /// Static programs in its PATH.
     pub(crate) programs: Vec<PathBuf>,
     /// A folder it has a copy of, as /share.
@@ -45,6 +47,7 @@ impl Machine {
             kernel,
             append: String::new(),
             root: false,
+            systemd: false,
             programs: Vec::new(),
             share: None,
             // Interfaces that tests make destinations on other than loopback with, and what containers stand on.
@@ -80,6 +83,9 @@ pub(crate) fn boot(machine: &Machine) -> Result<Report> {
     // On a busy host an emulated timer is late, which a kernel that checks it takes for a broken one and panics.
     let mut line =
         "console=ttyS0 loglevel=4 panic=-1 no_timer_check lsm=landlock,lockdown,yama,bpf".to_owned();
+    if machine.systemd {
+        line.push_str(" systemd.show_status=false systemd.getty_auto=false systemd.firstboot=off");
+    }
     if !machine.append.is_empty() {
         line = format!("{line} {}", machine.append);
     }

@@ -31,7 +31,9 @@ pub(super) fn scripts(machine: &Machine, modules: &[Module], token: &str) -> Scr
         let disk = if machine.root { "vdb" } else { "vda" };
         init.push_str(&format_line(&format!("mkdir -p {top}/share; mount -t ext4 /dev/{disk} {top}/share")));
     }
-    if machine.root {
+    if machine.systemd {
+        init.push_str(SYSTEMD);
+    } else if machine.root {
         init.push_str("umount /dev; umount /proc\nexec switch_root /new /bin/sh /run/vm/command\n");
     } else {
         init.push_str("exec /run/vm/busybox sh /run/vm/command\n");
@@ -80,6 +82,26 @@ cp /programs/* TOP/run/vm/bin/ 2>/dev/null
 rm -f /programs/*
 ip link set lo up
 hostname vm
+";
+
+/// The command as a service that ends the machine, so that systemd is the first process.
+const SYSTEMD: &str = r"mkdir -p /new/run/systemd/system/multi-user.target.wants
+cat > /new/run/systemd/system/vm-command.service <<END
+[Unit]
+Description=The command of this machine
+After=systemd-journald.service
+[Service]
+Type=oneshot
+ExecStart=/bin/sh /run/vm/command
+TimeoutStartSec=infinity
+StandardInput=null
+StandardOutput=tty
+StandardError=tty
+TTYPath=/dev/console
+END
+ln -s ../vm-command.service /new/run/systemd/system/multi-user.target.wants/vm-command.service
+umount /dev; umount /proc
+exec switch_root /new /lib/systemd/systemd
 ";
 
 const COMMAND: &str = r#"export PATH=/run/vm/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 TERM=dumb NO_COLOR=1

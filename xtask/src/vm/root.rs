@@ -13,8 +13,20 @@ use crate::{command, places, setup};
 /// The release: its node is new enough for the real servers.
 const RELEASE: &str = "trixie";
 /// What it holds besides the minimum. A change of this list makes a new image.
-const PACKAGES: &[&str] =
-    &["nodejs", "python3", "python3-venv", "strace", "iproute2", "procps", "git", "curl", "ca-certificates"];
+const PACKAGES: &[&str] = &[
+    "nodejs",
+    "python3",
+    "python3-venv",
+    "strace",
+    "iproute2",
+    "procps",
+    "git",
+    "curl",
+    "ca-certificates",
+    "systemd",
+    "systemd-sysv",
+    "rsyslog",
+];
 /// Counted up when the way of making the root changes, so that an old one is not used.
 const RECIPE: &str = "2";
 /// Free space in the image, in MiB; never written to the host.

@@ -116,7 +116,7 @@ pub(super) async fn doctor(
     Extension(peer): Extension<Peer>,
 ) -> Result<Json<Doctor>, Refusal> {
     everything(&peer, "what the host offers")?;
-    let facts = spawn_blocking(Facts::read).await.map_err(Refusal::failed)?;
+    let facts = spawn_blocking(|| Facts::at_start().clone()).await.map_err(Refusal::failed)?;
     let checks = checks(&facts).into_iter().map(|check| Check {
         name: check.name.to_owned(),
         state: check.state.name().to_owned(),

@@ -4,12 +4,13 @@ use crate::{
     event::{
         Access, Bytes, Descriptor, DescriptorKind, Outcome, Process, ProcessKey, Workload, WorkloadKind,
     },
+    host::pods::Pods,
     render::{Origin, text},
 };
 use jiff::Timestamp;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap};
 
 /// Hostile bytes as escaped text.
 pub(super) struct Text<'a>(pub(super) &'a [u8]);
@@ -242,6 +243,43 @@ impl Serialize for Ancestors<'_> {
 #[derive(Serialize, JsonSchema)]
 pub(super) struct Container<'a> {
     id: &'a str,
+    #[serde(flatten)]
+    pod: Option<PodValue>,
+}
+
+impl<'a> Container<'a> {
+    fn new(id: &'a str, process: &Process, pods: &Pods) -> Self {
+        let pod = pods.of(process.cgroup.as_slice()).map(|pod| {
+            let (name, image) = pod.containers.get(id).cloned().unzip();
+            let text = |text: &str| crate::event::escape(text.as_bytes());
+            PodValue {
+                name: name.as_deref().map(text),
+                image: image.as_deref().map(text),
+                pod: text(&pod.name),
+                namespace: text(&pod.namespace),
+                labels: pod.labels.iter().map(|(key, value)| (text(key), text(value))).collect(),
+            }
+        });
+        Self { id, pod }
+    }
+}
+
+/// What a Kubernetes cluster says of a container.
+#[derive(Serialize, JsonSchema)]
+struct PodValue {
+    /// Name of the container in its pod; absent until the cluster knows it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    /// Its image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image: Option<String>,
+    /// Name of its pod.
+    pod: String,
+    /// Namespace of its pod.
+    namespace: String,
+    /// Labels of its pod.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    labels: BTreeMap<String, String>,
 }
 
 /// Who did it.
@@ -293,7 +331,7 @@ pub(super) struct ProcessValue<'a> {
 }
 
 impl<'a> ProcessValue<'a> {
-    pub(super) fn new(process: &'a Process) -> Self {
+    pub(super) fn new(process: &'a Process, pods: &Pods) -> Self {
         Self {
             pid: process.key.pid.0,
             start: process.key.start.0,
@@ -310,7 +348,7 @@ impl<'a> ProcessValue<'a> {
             login_uid: process.login_uid,
             session: process.session,
             tty: process.tty.as_ref().map(Text::of),
-            container: process.container.as_deref().map(|id| Container { id }),
+            container: process.container.as_deref().map(|id| Container::new(id, process, pods)),
             cgroup: Text::unless_empty(&process.cgroup),
             mount_namespace: process.mount_namespace,
             pid_namespace: process.pid_namespace,
