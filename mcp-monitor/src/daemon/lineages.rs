@@ -110,7 +110,9 @@ impl Lineages {
     pub(super) fn sweep(orders: &mut Orders) -> u64 {
         let mut swept = 0;
         for (pid, entry) in orders.labels() {
-            if is_gone(pid, entry.start_boottime_ns) {
+            // A process that ended between the two looks had its label taken away by the kernel.
+            let labelled = |orders: &Orders| orders.label_of(pid).is_some_and(|now| now == entry);
+            if is_gone(pid, entry.start_boottime_ns) && labelled(orders) {
                 orders.unlabel(pid);
                 swept += 1;
             }
