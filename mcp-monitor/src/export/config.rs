@@ -4,17 +4,20 @@ use std::{
     collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use serde::Deserialize;
 
 use super::{
     filter::Filter,
+    heartbeat::{INTERVAL_SECONDS, INTERVAL_SECONDS_MIN},
     redact::Redact,
     sink::{
         self, OpenError, elasticsearch::ElasticsearchSettings, file::FileSettings,
-        journald::JournaldSettings, loki::LokiSettings, mail::MailSettings, slack::SlackSettings,
-        splunk::SplunkSettings, stdout::StdoutSettings, syslog::SyslogSettings, webhook::WebhookSettings,
+        journald::JournaldSettings, kafka::KafkaSettings, loki::LokiSettings, mail::MailSettings,
+        nats::NatsSettings, otlp::OtlpSettings, slack::SlackSettings, splunk::SplunkSettings,
+        stdout::StdoutSettings, syslog::SyslogSettings, webhook::WebhookSettings,
     },
 };
 
@@ -63,6 +66,8 @@ pub struct SinkConfig {
     pub events_per_second: Option<u32>,
     /// Records of one request at most.
     pub batch: Option<usize>,
+    /// Seconds between two signs of life; 0 for none. 300 unless told, and none to slack and mail.
+    pub heartbeat_seconds: Option<u64>,
     /// Findings below the filter's severity in one message a day. The default of slack and mail.
     pub digest: Option<Digest>,
     file: Option<FileSettings>,
@@ -75,6 +80,9 @@ pub struct SinkConfig {
     loki: Option<LokiSettings>,
     journald: Option<JournaldSettings>,
     mail: Option<MailSettings>,
+    otlp: Option<OtlpSettings>,
+    nats: Option<NatsSettings>,
+    kafka: Option<KafkaSettings>,
 }
 
 /// A receiver with its settings.
@@ -100,6 +108,12 @@ pub enum Kind {
     Journald(JournaldSettings),
     /// E-mail.
     Mail(MailSettings),
+    /// OpenTelemetry.
+    Otlp(OtlpSettings),
+    /// NATS.
+    Nats(NatsSettings),
+    /// Kafka.
+    Kafka(KafkaSettings),
 }
 
 impl Kind {
@@ -117,6 +131,9 @@ impl Kind {
             Self::Loki(_) => "loki",
             Self::Journald(_) => "journald",
             Self::Mail(_) => "mail",
+            Self::Otlp(_) => "otlp",
+            Self::Nats(_) => "nats",
+            Self::Kafka(_) => "kafka",
         }
     }
 
@@ -128,6 +145,17 @@ impl Kind {
 }
 
 impl SinkConfig {
+    /// Time between two signs of life; `None` for none.
+    #[must_use]
+    pub fn heartbeat(&self) -> Option<Duration> {
+        let default = || match self.kind() {
+            Ok(kind) if kind.is_for_people() => 0,
+            _ => INTERVAL_SECONDS,
+        };
+        let seconds = self.heartbeat_seconds.unwrap_or_else(default);
+        (seconds > 0).then(|| Duration::from_secs(seconds))
+    }
+
     /// Its receiver.
     pub fn kind(&self) -> Result<Kind, OpenError> {
         let kinds = [
@@ -141,13 +169,16 @@ impl SinkConfig {
             self.loki.clone().map(Kind::Loki),
             self.journald.clone().map(Kind::Journald),
             self.mail.clone().map(Kind::Mail),
+            self.otlp.clone().map(Kind::Otlp),
+            self.nats.clone().map(Kind::Nats),
+            self.kafka.clone().map(Kind::Kafka),
         ];
         let mut given = kinds.into_iter().flatten();
         match (given.next(), given.next()) {
             (Some(kind), None) => Ok(kind),
             _ => Err(OpenError::Settings(
-                "exactly one of file, stdout, journald, syslog, webhook, slack, mail, splunk, elasticsearch and loki must \
-                 stand here"
+                "exactly one of file, stdout, journald, syslog, webhook, slack, mail, splunk, elasticsearch, loki, otlp, \
+                 nats and kafka must stand here"
                     .into(),
             )),
         }
@@ -230,6 +261,10 @@ impl Config {
             if sink.batch == Some(0) || sink.events_per_second == Some(0) {
                 return Err(wrong(sink, "`batch` and `events_per_second` are at least 1".into()));
             }
+            if sink.heartbeat_seconds.is_some_and(|seconds| seconds > 0 && seconds < INTERVAL_SECONDS_MIN) {
+                let told = format!("`heartbeat_seconds` is 0 or at least {INTERVAL_SECONDS_MIN}");
+                return Err(wrong(sink, told));
+            }
             sink.kind().map_err(|error| wrong(sink, error.to_string()))?;
             sink.filter.check().map_err(|message| wrong(sink, message))?;
             sink.redact.compile().map_err(|message| wrong(sink, message))?;
@@ -280,7 +315,10 @@ mod tests {
                 "elasticsearch",
                 "loki",
                 "journald",
-                "mail"
+                "mail",
+                "otlp",
+                "nats",
+                "kafka"
             ]
         );
         assert!(Config::parse("config.yaml", "").unwrap().sinks.is_empty());

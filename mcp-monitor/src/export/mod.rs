@@ -13,6 +13,7 @@ pub mod config;
 pub mod delivery;
 pub mod filter;
 pub mod format;
+pub mod heartbeat;
 pub mod record;
 pub mod redact;
 pub mod secret;

@@ -11,7 +11,7 @@ use crate::{
     render::{
         json::{EVENT_SCHEMA, FINDING_SCHEMA},
         read::{
-            Coverage, Decision, Dns, Event, Exec, File, Finding, Host, Monitor, Network, Process,
+            Coverage, Decision, Dns, Event, Exec, File, Finding, Heartbeat, Host, Monitor, Network, Process,
             ProcessReference, Text, Workload,
         },
     },
@@ -137,7 +137,7 @@ impl Record {
     #[must_use]
     pub fn parts(&self) -> Parts<'_> {
         macro_rules! parts {
-            ($of:expr, $rule:expr, $coverage:expr, $sequence:expr) => {
+            ($of:expr, $rule:expr, $coverage:expr, $heartbeat:expr, $sequence:expr) => {
                 Parts {
                     id: &$of.id,
                     kind: &$of.kind,
@@ -152,6 +152,7 @@ impl Record {
                     target_process: $of.target_process.as_ref(),
                     way: $of.way.as_ref(),
                     coverage: $coverage,
+                    heartbeat: $heartbeat,
                     result: &$of.result,
                     decision: &$of.decision,
                     rule: $rule,
@@ -163,9 +164,10 @@ impl Record {
         }
         match &*self.body {
             Body::Event(event) => {
-                parts!(event, event.rule.as_ref(), event.coverage.as_ref(), Some(event.sequence))
+                let heartbeat = event.heartbeat.as_ref();
+                parts!(event, event.rule.as_ref(), event.coverage.as_ref(), heartbeat, Some(event.sequence))
             }
-            Body::Finding(finding) => parts!(finding, Some(&finding.rule), None, None),
+            Body::Finding(finding) => parts!(finding, Some(&finding.rule), None, None, None),
         }
     }
 }
@@ -199,6 +201,8 @@ pub struct Parts<'a> {
     pub way: Option<&'a Text>,
     /// What was not seen.
     pub coverage: Option<&'a Coverage>,
+    /// A sign of life.
+    pub heartbeat: Option<&'a Heartbeat>,
     /// What came of it.
     pub result: &'a Text,
     /// Why.

@@ -1,6 +1,10 @@
 //! Secrets of sinks: from a file, a systemd credential or the environment; never from a command line, never shown.
 
-use std::{env, fmt, fs, io, os::unix::fs::MetadataExt as _, path::PathBuf};
+use std::{
+    env, fmt, fs, io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Deserialize;
@@ -109,6 +113,11 @@ impl Secret {
         }
         Ok(Revealed(secret.to_owned()))
     }
+}
+
+/// A secret of several lines, such as a file of credentials, which others may not read either.
+pub(crate) fn read_lines(path: &Path) -> Result<String, SecretError> {
+    read_file(path.to_owned(), true)
 }
 
 fn read_file(path: PathBuf, private: bool) -> Result<String, SecretError> {

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::record::{LINE_BYTES_MAX, Record};
+use crate::render::json::Checkpoint;
 
 /// A kept line with its place. Places grow and are never used again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +37,10 @@ pub trait Source: Send {
     fn events(&mut self, after: u64, limit: usize) -> Result<Vec<Row>, SourceError>;
     /// The end, from which a new sink goes on.
     fn end(&mut self) -> Result<Positions, SourceError>;
+    /// The signed end of the chain that the records stand in, if they do.
+    fn checkpoint(&mut self) -> Result<Option<Checkpoint>, SourceError> {
+        Ok(None)
+    }
     /// True when places of events have no gaps, so that a gap shows what was removed before it was delivered.
     fn events_are_dense(&self) -> bool {
         true

@@ -5,7 +5,10 @@ use std::{path::PathBuf, time::Duration};
 use jiff::Timestamp;
 
 use super::source::{Positions, Row, Source, SourceError};
-use crate::store::{Cursor, Filter, FindingFilter, Order, Query, Reader, StoreError};
+use crate::{
+    render::json::Checkpoint,
+    store::{Cursor, Filter, FindingFilter, Order, Query, Reader, StoreError},
+};
 
 /// A page takes this long at most.
 const BUDGET: Duration = Duration::from_secs(2);
@@ -70,6 +73,13 @@ impl Source for Stored {
 
     fn events_are_dense(&self) -> bool {
         self.since.is_none()
+    }
+
+    fn checkpoint(&mut self) -> Result<Option<Checkpoint>, SourceError> {
+        let Some(end) = self.ask(Reader::checkpoint)? else { return Ok(None) };
+        // By way of its JSON, which is what is kept elsewhere and compared.
+        let value = serde_json::to_value(&end).and_then(serde_json::from_value);
+        value.map(Some).map_err(|error| SourceError(error.to_string()))
     }
 
     fn end(&mut self) -> Result<Positions, SourceError> {

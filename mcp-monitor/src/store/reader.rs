@@ -116,6 +116,15 @@ impl Reader {
         Ok(answers)
     }
 
+    /// The signed end of the rows, if there is one yet.
+    pub fn checkpoint(&mut self) -> Result<Option<chain::Checkpoint>, StoreError> {
+        let Some(findings) = &self.findings else { return Ok(None) };
+        let failed = match &self.place {
+            Place::Directory(place) | Place::File(place) => database("read the end of the rows", place),
+        };
+        journal::head(findings, Chain::Events).map_err(failed)
+    }
+
     /// What the store says of itself without its daemon.
     pub fn status(&mut self) -> Result<Status, StoreError> {
         let last_row = self.end()?.0;

@@ -6,6 +6,7 @@
 //! - What a receiver will never take goes with its answer into the sink's dead-letter file, and the rest goes on.
 //! - What is set up wrongly (a token, a certificate, a path) waits and is told; nothing is thrown away for it.
 
+mod board;
 mod dead_letter;
 mod digest;
 mod state;
@@ -21,13 +22,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use dead_letter::DeadLetters;
+pub use board::{Board, SinkStatus};
+pub use dead_letter::{DeadLetters, Letter};
 pub use digest::{Digest, DigestRow};
 pub use state::{State, StateError};
 pub use worker::{Delivered, Worker};
 
 use super::{
     config::{Config, SinkConfig},
+    heartbeat::Pulse,
     source::{Source, SourceError},
 };
 
@@ -85,24 +88,30 @@ pub enum DeliveryError {
 /// The running threads.
 pub struct Delivery {
     stop: Stop,
+    board: Board,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Delivery {
-    /// Starts a thread for each sink of `config`. `directory` holds what they remember.
+    /// Starts a thread for each sink of `config`. `directory` holds what they remember; `pulse` is asked before each sign
+    /// of life, and without it there is none.
     pub fn start(
         config: &Config,
         directory: &Path,
         mut source: impl FnMut() -> Result<Box<dyn Source>, SourceError>,
         talk: &Talk,
+        pulse: Option<&Pulse>,
     ) -> Result<Self, DeliveryError> {
-        let stop = Stop::default();
+        let (stop, board) = (Stop::default(), Board::default());
         let mut threads = Vec::new();
         let workers = config
             .sinks
             .iter()
-            .map(|sink| worker(sink, directory, source()?, &stop, talk))
-            .collect::<Result<Vec<_>, _>>()?;
+            .map(|sink| {
+                let worker = worker(sink, directory, source()?, &stop, talk)?;
+                Ok(worker.watched(board.clone(), pulse.cloned()))
+            })
+            .collect::<Result<Vec<_>, DeliveryError>>()?;
         for worker in workers {
             let name = format!("sink {}", worker.name());
             let thread = std::thread::Builder::new()
@@ -111,7 +120,13 @@ impl Delivery {
                 .map_err(DeliveryError::Thread)?;
             threads.push(thread);
         }
-        Ok(Self { stop, threads })
+        Ok(Self { stop, board, threads })
+    }
+
+    /// How the sinks are.
+    #[must_use]
+    pub fn board(&self) -> Board {
+        self.board.clone()
     }
 
     /// Ends within `time`: what is under way may finish, the rest comes at the next start.

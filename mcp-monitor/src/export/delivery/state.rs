@@ -41,6 +41,9 @@ pub struct State {
     /// Findings that await a digest since they are not bad enough.
     #[serde(default)]
     pub below: u64,
+    /// Signs of life that were tried.
+    #[serde(default)]
+    pub heartbeats: u64,
     /// When the receiver last took something.
     #[serde(default)]
     pub last_success: Option<Timestamp>,

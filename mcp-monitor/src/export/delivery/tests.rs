@@ -220,7 +220,8 @@ fn an_ended_worker_stops_in_the_middle_of_a_wait() {
     let kept = Arc::clone(&told);
     let talk: Talk = Arc::new(move |line: &str| kept.lock().unwrap().push(line.to_owned()));
     let config = Config::parse("test", text).unwrap();
-    let delivery = Delivery::start(&config, place.path(), || Ok(Box::new(source.clone())), &talk).unwrap();
+    let delivery =
+        Delivery::start(&config, place.path(), || Ok(Box::new(source.clone())), &talk, None).unwrap();
     for record in findings(1) {
         source.finding(record.line());
     }
@@ -260,4 +261,42 @@ fn people_are_told_of_the_rest_once_a_day() {
     }
     assert_eq!(worker.drain(), Delivered::Done);
     assert_eq!(bodies.lock().unwrap().len(), 5, "not twice");
+}
+
+#[test]
+fn a_sign_of_life_needs_a_life_and_passes_every_filter() {
+    let place = tempfile::tempdir().unwrap();
+    let out = place.path().join("out.jsonl");
+    let text = format!(
+        "sinks:\n  - {{name: f, filter: {{rules: [exfiltration]}}, file: {{path: '{}'}}}}\n",
+        out.display()
+    );
+    let config = Config::parse("test", &text).unwrap();
+    let alive = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let asked = Arc::clone(&alive);
+    let pulse: Pulse = Arc::new(move || {
+        let life = crate::export::heartbeat::Life {
+            tier: mcp_monitor_common::mechanism::Tier::Lsm,
+            uptime_seconds: 7,
+            lost: 0,
+        };
+        asked.load(std::sync::atomic::Ordering::Relaxed).then_some(life)
+    });
+    let source = memory(2, 2);
+    let directory = place.path().join("sinks");
+    let delivery =
+        Delivery::start(&config, &directory, || Ok(Box::new(source.clone())), &quiet(), Some(&pulse))
+            .unwrap();
+    thread::sleep(Duration::from_millis(1200));
+    assert!(!out.exists() || fs::read_to_string(&out).unwrap().is_empty(), "silence, while nothing lives");
+    alive.store(true, std::sync::atomic::Ordering::Relaxed);
+    thread::sleep(Duration::from_millis(1500));
+    let lines = fs::read_to_string(&out).unwrap();
+    assert_eq!(lines.lines().count(), 1, "{lines}");
+    assert!(lines.contains("\"kind\":\"heartbeat\"") && lines.contains("\"last_event\":2"), "{lines}");
+    let board = delivery.board();
+    delivery.stop(Duration::from_secs(5));
+    let (name, status) = board.read().remove(0);
+    assert_eq!((name.as_str(), status.kind, status.state.heartbeats), ("f", "file", 1));
+    assert_eq!((status.waiting_findings, status.waiting_events), (0, 0));
 }

@@ -9,12 +9,16 @@ use std::{
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use jiff::{SignedDuration, Timestamp};
 
-use super::{DeadLetters, DeliveryError, State, Stop, Talk, dead_letter_path, digest::Collector, state_path};
+use super::{
+    Board, DeadLetters, DeliveryError, Letter, SinkStatus, State, Stop, Talk, dead_letter_path,
+    digest::Collector, state_path,
+};
 use crate::{
     event::{Severity, escape},
     export::{
         config::{self, SinkConfig},
         filter::Limit,
+        heartbeat::{self, Beat, Pulse},
         record::Record,
         redact::Redactor,
         sink::{self, Failure, Sink, Taken, shortened},
@@ -35,6 +39,11 @@ const COMMIT_EVERY: Duration = Duration::from_millis(500);
 /// The first wait after a failure; the longest is a minute.
 const RETRY_FIRST: Duration = Duration::from_millis(500);
 const RETRY_LONGEST: Duration = Duration::from_mins(1);
+/// How the sink is, is told this often, and when something changed that soon.
+const TELL_EVERY: Duration = Duration::from_secs(5);
+const TELL_SOON: Duration = Duration::from_secs(1);
+/// What is delivered at the end takes this long at most.
+const LAST_ROUNDS_WITHIN: Duration = Duration::from_secs(3);
 /// Between two digests.
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 
@@ -63,6 +72,12 @@ pub struct Worker {
     dead: DeadLetters,
     stop: Stop,
     talk: Talk,
+    board: Board,
+    pulse: Option<Pulse>,
+    next_beat: Instant,
+    /// When the first record of what is under way was made.
+    oldest: Option<Timestamp>,
+    told: Option<Instant>,
 }
 
 fn backoff() -> ExponentialBackoff {
@@ -142,7 +157,18 @@ impl Worker {
             changed: false,
             stop,
             talk,
+            board: Board::default(),
+            pulse: None,
+            next_beat: Instant::now(),
+            oldest: None,
+            told: None,
         })
+    }
+
+    /// The same, telling how it is on `board`, and giving signs of life as long as `pulse` says that there is one.
+    #[must_use]
+    pub fn watched(self, board: Board, pulse: Option<Pulse>) -> Self {
+        Self { board, pulse, ..self }
     }
 
     /// The sink's name.
@@ -160,9 +186,11 @@ impl Worker {
     /// Runs until it is stopped.
     pub fn run(mut self) {
         loop {
+            self.beat();
             match self.round() {
                 Ok(more) => {
                     self.commit(!more);
+                    self.tell(!more);
                     if self.stop.wait(if more { Duration::ZERO } else { IDLE }) {
                         break;
                     }
@@ -176,7 +204,15 @@ impl Worker {
                 }
             }
         }
+        self.last_rounds();
         self.commit(true);
+    }
+
+    /// What the store wrote at its own end goes now, unless the receiver is away: then it comes at the next start.
+    fn last_rounds(&mut self) {
+        let end = Instant::now() + LAST_ROUNDS_WITHIN;
+        while self.state.failing_since.is_none() && Instant::now() < end && matches!(self.round(), Ok(true)) {
+        }
     }
 
     /// Delivers until the source has nothing more; for a replay and for tests.
@@ -269,6 +305,7 @@ impl Worker {
 
     /// Offers records until each is taken or quarantined.
     fn offer(&mut self, records: Vec<Record>) -> Result<(), Interrupted> {
+        self.oldest = records.first().map(Record::time);
         let most = self.config.batch.unwrap_or(BATCH_RECORDS);
         let mut batches = VecDeque::new();
         let (mut batch, mut bytes) = (Vec::new(), 0);
@@ -285,10 +322,16 @@ impl Worker {
         }
         let mut waits = backoff();
         while let Some(batch) = batches.pop_front() {
+            self.oldest = batch.first().map(Record::time);
             match self.attempt(&batch) {
                 Ok(taken) => {
-                    let Taken { rejected, again, after, why } = taken;
-                    let sent = batch.len().saturating_sub(rejected.len() + again.len());
+                    let Taken { rejected, again, after, refused, why } = taken;
+                    let sent = batch.len().saturating_sub(rejected.len() + again.len() + refused);
+                    if refused > 0 {
+                        let ids: Vec<_> = batch.iter().map(Record::delivery_id).collect();
+                        let answer = why.as_deref().unwrap_or("a part was not kept");
+                        self.quarantine_some(refused as u64, &ids.join(" "), answer)?;
+                    }
                     self.state.sent += sent as u64;
                     self.changed = true;
                     for (place, answer) in &rejected {
@@ -331,6 +374,7 @@ impl Worker {
                 }
             }
         }
+        self.oldest = None;
         Ok(())
     }
 
@@ -354,21 +398,106 @@ impl Worker {
         self.note_failure(why);
         self.commit(true);
         let wait = waits.next().unwrap_or(RETRY_LONGEST).max(after.unwrap_or_default());
-        if self.stop.wait(wait) { Err(Interrupted::Stopped) } else { Ok(()) }
-    }
-
-    /// Where even the dead letter cannot be written, nothing is passed over: it comes again.
-    fn quarantine(&mut self, delivery_id: &str, line: &str, answer: &str) -> Result<(), Interrupted> {
-        while let Err(error) = self.dead.add(&self.config.name, delivery_id, line, &shortened(answer)) {
-            self.note_failure(&error.to_string());
-            if self.stop.wait(Duration::from_secs(5)) {
+        let end = Instant::now() + wait;
+        loop {
+            self.tell(true);
+            let left = end.saturating_duration_since(Instant::now());
+            if self.stop.wait(left.min(TELL_EVERY)) {
                 return Err(Interrupted::Stopped);
             }
+            if left <= TELL_EVERY {
+                return Ok(());
+            }
         }
-        self.state.rejected += 1;
+    }
+
+    /// Tells how the sink is: at once when `now`, else from time to time, since it asks the source for its end.
+    fn tell(&mut self, now: bool) {
+        if self.told.is_some_and(|told| told.elapsed() < if now { TELL_SOON } else { TELL_EVERY }) {
+            return;
+        }
+        self.told = Some(Instant::now());
+        // A source that cannot be read is told as a failure where records are read.
+        let end = self.source.end().unwrap_or_default();
+        let waits = |end: u64, done: Option<u64>| end.saturating_sub(done.unwrap_or(end));
+        self.board.tell(
+            &self.config.name,
+            SinkStatus {
+                kind: self.kind.name(),
+                state: self.state.clone(),
+                waiting_findings: waits(end.findings, self.state.findings),
+                waiting_events: if self.config.events { waits(end.events, self.state.events) } else { 0 },
+                oldest: self.oldest,
+            },
+        );
+    }
+
+    /// A sign of life, when it is time and the monitor lives. One that is not taken is not made up for.
+    fn beat(&mut self) {
+        let (Some(interval), Some(pulse)) = (self.config.heartbeat(), &self.pulse) else { return };
+        if Instant::now() < self.next_beat {
+            return;
+        }
+        let Some(life) = pulse() else {
+            self.next_beat = Instant::now() + IDLE;
+            return;
+        };
+        self.next_beat = Instant::now() + interval;
+        self.state.heartbeats += 1;
+        self.changed = true;
+        let beat = Beat {
+            number: self.state.heartbeats,
+            interval_seconds: interval.as_secs(),
+            life,
+            end: self.source.end().unwrap_or_default(),
+            // The first second of a store has none.
+            checkpoint: self.source.checkpoint().unwrap_or_default(),
+        };
+        let record = heartbeat::record(&beat).map_err(|error| error.to_string());
+        let redacted = record.and_then(|record| {
+            let line = self.redactor.line(record.line()).ok_or_else(|| "not JSON".to_owned())?;
+            Record::parse(&line).map_err(|error| error.to_string())
+        });
+        match redacted.map(|record| self.attempt(&[record])) {
+            Ok(Ok(taken)) if taken.rejected.is_empty() && taken.again.is_empty() => self.note_success(),
+            Ok(Ok(taken)) => {
+                let answer = taken.rejected.into_iter().map(|(_, answer)| answer).next();
+                self.note_failure(&answer.or(taken.why).unwrap_or_default());
+            }
+            Ok(Err(Failure::Later { why, .. })) => {
+                self.sink = None;
+                self.note_failure(&why);
+            }
+            Ok(Err(Failure::Never { why })) | Err(why) => self.note_failure(&why),
+        }
+    }
+
+    fn quarantine(&mut self, delivery_id: &str, line: &str, answer: &str) -> Result<(), Interrupted> {
+        let letter =
+            Letter { sink: &self.config.name, delivery_id, line, among: "", answer: &shortened(answer) };
+        bury(&self.dead, &letter, &self.stop)?;
+        self.note_rejected(1, answer);
+        Ok(())
+    }
+
+    /// So many of the batch `ids`, of which nobody knows which.
+    fn quarantine_some(&mut self, count: u64, ids: &str, answer: &str) -> Result<(), Interrupted> {
+        let letter = Letter {
+            sink: &self.config.name,
+            delivery_id: "",
+            line: "",
+            among: ids,
+            answer: &shortened(answer),
+        };
+        bury(&self.dead, &letter, &self.stop)?;
+        self.note_rejected(count, answer);
+        Ok(())
+    }
+
+    fn note_rejected(&mut self, count: u64, answer: &str) {
+        self.state.rejected += count;
         self.state.last_error = Some(shortened(answer));
         self.changed = true;
-        Ok(())
     }
 
     fn note_success(&mut self) {
@@ -464,6 +593,16 @@ impl Worker {
             None => Err(Failure::later("not open")),
         }
     }
+}
+
+/// Where even the dead letter cannot be written, nothing is passed over: it is tried until it can.
+fn bury(dead: &DeadLetters, letter: &Letter<'_>, stop: &Stop) -> Result<(), Interrupted> {
+    while dead.add(letter).is_err() {
+        if stop.wait(Duration::from_secs(5)) {
+            return Err(Interrupted::Stopped);
+        }
+    }
+    Ok(())
 }
 
 /// Why a round did not end.

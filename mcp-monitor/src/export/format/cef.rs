@@ -110,6 +110,11 @@ pub fn line(record: &Record) -> String {
         extension.put("cs4Label", "rule");
         extension.put("cs4", rule);
     }
+    if let Some(beat) = parts.heartbeat {
+        for (name, value) in beat.pairs() {
+            extension.put(name, value);
+        }
+    }
     if let Body::Finding(finding) = record.body() {
         extension.put("start", finding.first_seen.as_millisecond());
         extension.put("end", finding.last_seen.as_millisecond());

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{command_line, directory_of, failure, name_of, pruned};
+use super::{command_line, directory_of, failure, name_of, pruned, snake_case};
 use crate::{
     event::Severity,
     export::record::{Body, Parts, Record},
@@ -199,6 +199,7 @@ fn event(record: &Record, parts: &Parts<'_>) -> Value {
         "kind": match (finding, parts.kind.as_bytes()) {
             (Some(_), _) => "alert",
             (None, b"coverage") => "pipeline_error",
+            (None, b"heartbeat") => "state",
             (None, _) => "event",
         },
         "category": category,
@@ -244,6 +245,7 @@ fn classify(kind: &str, failed: bool) -> (Option<&'static str>, Vec<&'static str
         "close" => (Some("network"), "end", "network-close"),
         "dns" => (Some("network"), "protocol", "dns-answer"),
         "coverage" => (Some("host"), "error", "coverage"),
+        "heartbeat" => (Some("host"), "info", "heartbeat"),
         other => (None, "info", other),
     };
     let mut kinds = vec![kind_of];
@@ -329,7 +331,7 @@ fn labels(record: &Record, parts: &Parts<'_>) -> Value {
         Body::Finding(finding) => (None, Some(finding)),
     };
     let result = parts.result.to_string();
-    json!({
+    let mut labels = json!({
         "mcp_workload": parts.workload.name.to_string(),
         "mcp_workload_id": parts.workload.id.to_string(),
         "mcp_workload_kind": parts.workload.kind.to_string(),
@@ -343,7 +345,11 @@ fn labels(record: &Record, parts: &Parts<'_>) -> Value {
         "finding_id": finding.map(|finding| finding.id.to_string()),
         "finding_state": finding.map(|finding| finding.state.to_string()),
         "tier": parts.monitor.tier.to_string(),
-    })
+    });
+    if let (Some(labels), Some(beat)) = (labels.as_object_mut(), parts.heartbeat) {
+        labels.extend(beat.pairs().into_iter().map(|(name, value)| (snake_case(name), value.into())));
+    }
+    labels
 }
 
 fn related(parts: &Parts<'_>) -> Value {

@@ -23,6 +23,9 @@ pub enum Format {
     Native,
     /// Open Cybersecurity Schema Framework 1.8.
     Ocsf,
+    /// The same in version 1.9, which knows agents.
+    #[serde(rename = "ocsf-1.9")]
+    OcsfWithAgents,
     /// Elastic Common Schema 9.4.
     Ecs,
     /// `ArcSight` Common Event Format.
@@ -36,6 +39,7 @@ impl Format {
         match self {
             Self::Native => record.line().to_owned(),
             Self::Ocsf => ocsf::object(record).to_string(),
+            Self::OcsfWithAgents => ocsf::object_with_agent(record).to_string(),
             Self::Ecs => ecs::object(record).to_string(),
             Self::Cef => cef::line(record),
         }
@@ -49,6 +53,7 @@ impl Format {
             Self::Native => serde_json::from_str(record.line())
                 .unwrap_or_else(|_| Value::String(record.line().to_owned())),
             Self::Ocsf => ocsf::object(record),
+            Self::OcsfWithAgents => ocsf::object_with_agent(record),
             Self::Ecs => ecs::object(record),
             Self::Cef => Value::String(cef::line(record)),
         }
@@ -106,6 +111,18 @@ fn command_line(arguments: &[crate::render::read::Text]) -> Option<String> {
         }
     };
     (!arguments.is_empty()).then(|| arguments.iter().map(quoted).collect::<Vec<_>>().join(" "))
+}
+
+/// `checkpointRow` as `checkpoint_row`.
+pub(super) fn snake_case(name: &str) -> String {
+    let mut text = String::new();
+    for one in name.chars() {
+        if one.is_ascii_uppercase() {
+            text.push('_');
+        }
+        text.push(one.to_ascii_lowercase());
+    }
+    text
 }
 
 /// The number of an errno name such as `ENOENT`, or the name itself.

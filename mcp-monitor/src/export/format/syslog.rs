@@ -8,6 +8,7 @@ use super::Format;
 use crate::{
     event::Severity,
     export::record::{Body, Record},
+    render::read::Heartbeat,
 };
 
 /// The number that RFC 5612 sets aside for examples. An organisation with a number of its own configures it.
@@ -106,6 +107,9 @@ pub fn message(record: &Record, layout: &Layout) -> String {
     }
     if let Some(rule) = parts.rule {
         put("rule", rule);
+    }
+    for (name, value) in parts.heartbeat.map(Heartbeat::pairs).unwrap_or_default() {
+        put(name, &value);
     }
     if parts.test {
         put("test", &true);

@@ -98,6 +98,38 @@ fn every_ocsf_event_follows_the_schema_of_its_class() {
     assert_eq!(seen.len(), names.len(), "{seen:?}");
 }
 
+/// The attributes of the object `ai_agent` as 1.9 has them.
+const AGENT: [&str; 8] = ["uid", "instance_uid", "name", "type", "type_id", "ai_model", "version", "charter"];
+
+#[test]
+fn ocsf_1_9_is_1_8_and_the_agent() {
+    let mut seen = 0;
+    for record in records() {
+        let mut line: Value = serde_json::from_str(record.line()).unwrap();
+        line["workload"]["kind"] = "agent".into();
+        let record = Record::parse(&line.to_string()).unwrap();
+        let (before, mut after) = (ocsf::object(&record), ocsf::object_with_agent(&record));
+        assert_eq!(after["metadata"]["version"], "1.9.0");
+        after["metadata"]["version"] = before["metadata"]["version"].clone();
+        let agent = if record.is_finding() {
+            after["evidences"][0].as_object_mut().unwrap().remove("ai_agent")
+        } else {
+            after.as_object_mut().unwrap().remove("ai_agent")
+        };
+        if let Some(agent) = agent {
+            seen += 1;
+            assert_eq!(agent["uid"], record.parts().workload.id.to_string());
+            assert!(agent.as_object().unwrap().keys().all(|key| AGENT.contains(&key.as_str())), "{agent}");
+            if !record.is_finding() {
+                let profiles = after["metadata"]["profiles"].as_array_mut().unwrap();
+                assert_eq!(profiles.remove(0), "ai_operation");
+            }
+        }
+        assert_eq!(before, after, "nothing else changes");
+    }
+    assert!(seen > 10, "{seen}");
+}
+
 /// Each key with its value, dotted; objects inside arrays under the array's name.
 fn keys(prefix: &str, value: &Value, into: &mut Vec<(String, Value)>) {
     match value {

@@ -114,8 +114,8 @@ impl Sink for Elasticsearch {
             body.push('\n');
         }
         let answer = self.client.post(&self.path, "application/x-ndjson", body.as_bytes(), &[])?;
-        let items = serde_json::from_str::<Answer>(&answer.body)
-            .map_err(|_| Failure::later(format!("no answer of a cluster: {}", shortened(&answer.body))))?
+        let items = serde_json::from_slice::<Answer>(&answer.bytes)
+            .map_err(|_| Failure::later(format!("no answer of a cluster: {}", shortened(&answer.text()))))?
             .items;
         if items.len() != records.len() {
             let told =

@@ -1,6 +1,7 @@
 //! What all receivers behind HTTP share: one client, gzip, timeouts, and what a status means.
 
 use std::{
+    borrow::Cow,
     io::{Read as _, Write as _},
     sync::Arc,
     time::Duration,
@@ -23,7 +24,7 @@ use crate::export::{
 /// Longest answer that is read.
 const ANSWER_BYTES_MAX: u64 = 8 << 20;
 /// Longest wait that a receiver may ask for.
-const RETRY_AFTER_MAX: Duration = Duration::from_hours(1);
+pub(super) const RETRY_AFTER_MAX: Duration = Duration::from_hours(1);
 
 /// How to reach a receiver.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -63,12 +64,20 @@ pub(super) struct Client {
     url: String,
     gzip: bool,
     headers: Vec<(String, Revealed)>,
+    permanent: &'static [u16],
 }
 
 /// A receiver's answer with a status of success.
 #[derive(Debug)]
 pub(super) struct Answer {
-    pub(super) body: String,
+    pub(super) bytes: Vec<u8>,
+}
+
+impl Answer {
+    /// As text.
+    pub(super) fn text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.bytes)
+    }
 }
 
 impl Client {
@@ -111,7 +120,14 @@ impl Client {
             url: url.trim_end_matches('/').to_owned(),
             gzip: settings.gzip,
             headers: Vec::new(),
+            permanent: &[],
         })
+    }
+
+    /// Statuses after which the receiver's protocol forbids to try again, beside those that nobody tries again.
+    pub(super) fn with_permanent(mut self, permanent: &'static [u16]) -> Self {
+        self.permanent = permanent;
+        self
     }
 
     /// A header of every request.
@@ -152,12 +168,12 @@ impl Client {
             .and_then(|value| retry_after(value, Timestamp::now()));
         let mut body = Vec::new();
         let read = response.body_mut().as_reader().take(ANSWER_BYTES_MAX).read_to_end(&mut body);
-        let body = String::from_utf8_lossy(&body).into_owned();
-        let why = || format!("status {status}: {}", shortened(&body));
+        let why = || format!("status {status}: {}", shortened(&String::from_utf8_lossy(&body)));
         match status {
+            _ if self.permanent.contains(&status) => Err(Failure::Never { why: why() }),
             200..=299 => {
                 read.map_err(|error| Failure::later(format!("the answer broke off: {error}")))?;
-                Ok(Answer { body })
+                Ok(Answer { bytes: body })
             }
             // What is wrong here is the set-up and not what was sent: it waits until somebody repairs it.
             300..=399 | 401..=405 | 407 | 408 | 421 | 425 | 429 | 500..=599 => {
@@ -177,7 +193,7 @@ fn client_certificate(tls: &Tls) -> Result<Option<ClientCert>, OpenError> {
     Ok(Some(ClientCert::new_with_certs(&chain, key)))
 }
 
-fn is_local(host: &str) -> bool {
+pub(super) fn is_local(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || address.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }

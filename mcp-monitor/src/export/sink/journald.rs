@@ -9,7 +9,11 @@ use serde::Deserialize;
 use super::{Failure, Sink, Taken};
 use crate::{
     event::Severity,
-    export::record::{Body, Record},
+    export::{
+        format::snake_case,
+        record::{Body, Record},
+    },
+    render::read::Heartbeat,
 };
 
 /// Where journald listens.
@@ -89,6 +93,9 @@ fn datagram(record: &Record) -> Vec<u8> {
             field("MCP_MONITOR_TECHNIQUE", &finding.attack.technique);
         }
         Body::Event(event) => field("MCP_MONITOR_VERDICT", &event.verdict),
+    }
+    for (name, value) in parts.heartbeat.map(Heartbeat::pairs).unwrap_or_default() {
+        field(&format!("MCP_MONITOR_{}", snake_case(name).to_uppercase()), &value);
     }
     if parts.test {
         field("MCP_MONITOR_TEST", &1);

@@ -5,8 +5,11 @@ pub mod elasticsearch;
 pub mod file;
 pub mod http;
 pub mod journald;
+pub mod kafka;
 pub mod loki;
 pub mod mail;
+pub mod nats;
+pub mod otlp;
 pub mod slack;
 pub mod splunk;
 pub mod stdout;
@@ -32,6 +35,8 @@ pub struct Taken {
     pub again: Vec<usize>,
     /// Not before this.
     pub after: Option<Duration>,
+    /// So many that it did not keep and that must not be offered again; which ones, it does not say.
+    pub refused: usize,
     /// What it said of those, in words.
     pub why: Option<String>,
 }
@@ -107,6 +112,9 @@ pub fn open(config: &SinkConfig) -> Result<Box<dyn Sink>, OpenError> {
         Kind::Loki(settings) => Box::new(loki::Loki::open(settings)?),
         Kind::Journald(settings) => Box::new(journald::Journald::open(settings)?),
         Kind::Mail(settings) => Box::new(mail::Mail::open(settings)?),
+        Kind::Otlp(settings) => otlp::open(settings)?,
+        Kind::Nats(settings) => Box::new(nats::Nats::open(settings)?),
+        Kind::Kafka(settings) => kafka::open(settings)?,
     })
 }
 

@@ -70,7 +70,7 @@ impl Splunk {
             "source": "mcp-monitor",
             "sourcetype": self.settings.sourcetype.as_deref().unwrap_or(match self.settings.format {
                 Format::Cef => "cef",
-                Format::Ocsf => "ocsf:mcp-monitor",
+                Format::Ocsf | Format::OcsfWithAgents => "ocsf:mcp-monitor",
                 _ => "mcp-monitor",
             }),
             "event": self.settings.format.value(record),
@@ -96,11 +96,11 @@ impl Sink for Splunk {
         }
         let answer = self.client.post("/services/collector/event", "application/json", body.as_bytes(), &[]);
         match answer {
-            Ok(answer) => match serde_json::from_str::<Answer>(&answer.body) {
+            Ok(answer) => match serde_json::from_slice::<Answer>(&answer.bytes) {
                 Ok(Answer { code: 0, .. }) => Ok(Taken::default()),
                 Ok(other) => Err(Failure::later(format!("code {}: {}", other.code, shortened(&other.text)))),
                 Err(_) => {
-                    Err(Failure::later(format!("no answer of a collector: {}", shortened(&answer.body))))
+                    Err(Failure::later(format!("no answer of a collector: {}", shortened(&answer.text()))))
                 }
             },
             Err(Failure::Never { why }) => {

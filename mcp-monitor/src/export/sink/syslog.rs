@@ -25,6 +25,8 @@ use crate::export::{
 
 /// What is waited for at most, each time.
 const TIMEOUT: Duration = Duration::from_secs(15);
+/// A receiver that refuses a client certificate says so within this time.
+const REFUSED_WITHIN: Duration = Duration::from_millis(300);
 /// Largest datagram: what every IPv4 path takes in fragments.
 const DATAGRAM_BYTES_MAX: usize = 65_000;
 
@@ -131,6 +133,7 @@ impl Syslog {
             while owned.conn.is_handshaking() {
                 owned.conn.complete_io(&mut owned.sock)?;
             }
+            listens_on(&mut owned)?;
             return Ok(Wire::Tls(Box::new(owned)));
         }
         let path = settings.unix.as_ref().ok_or_else(|| Failure::later("no place is configured"))?;
@@ -203,6 +206,19 @@ fn stream(place: &str) -> Result<TcpStream, Failure> {
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_nodelay(true)?;
     Ok(stream)
+}
+
+/// With TLS 1.3 a receiver that refuses our certificate says so behind the handshake: it gets a moment to.
+fn listens_on(stream: &mut StreamOwned<ClientConnection, TcpStream>) -> Result<(), Failure> {
+    stream.sock.set_read_timeout(Some(REFUSED_WITHIN))?;
+    let refused = match stream.read(&mut [0; 1]) {
+        Ok(0) => Some("it closed the connection behind the handshake".to_owned()),
+        Ok(_) => None,
+        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => None,
+        Err(error) => Some(error.to_string()),
+    };
+    stream.sock.set_read_timeout(Some(TIMEOUT))?;
+    refused.map_or(Ok(()), |why| Err(Failure::later(why)))
 }
 
 /// True when the other side has closed: a receiver of syslog says nothing else.

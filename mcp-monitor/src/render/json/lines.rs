@@ -1,7 +1,7 @@
 //! The three kinds of lines: event, finding, summary.
 
 use super::{
-    EVENT_SCHEMA, FINDING_SCHEMA, SUMMARY_SCHEMA,
+    EVENT_SCHEMA, FINDING_SCHEMA, Heartbeat, SUMMARY_SCHEMA,
     object::{Coverage, Objects},
     value::{Host, Monitor, ProcessReference, ProcessValue, ResultWord, Text, Time, WorkloadValue},
 };
@@ -75,6 +75,9 @@ pub(super) struct EventLine<'a> {
     mechanism: &'static str,
     /// How many occurrences this line stands for.
     count: u64,
+    /// Of a sign of life, which is sent to sinks and not recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    heartbeat: Option<&'a Heartbeat>,
     /// Of a self-test, not of real activity.
     #[serde(skip_serializing_if = "Not::not")]
     test: bool,
@@ -103,8 +106,15 @@ impl<'a> EventLine<'a> {
             rule: event.rule.map(crate::event::Rule::id),
             mechanism: event.mechanism,
             count: event.count,
+            heartbeat: None,
             test: origin.test,
         }
+    }
+
+    /// `event` as a sign of life.
+    pub(super) fn heartbeat(origin: &'a Origin, event: &'a Event, heartbeat: &'a Heartbeat) -> Self {
+        let objects = Objects::default();
+        Self { kind: "heartbeat", objects, heartbeat: Some(heartbeat), ..Self::new(origin, event) }
     }
 }
 

@@ -6,6 +6,7 @@
 //! Within a schema version fields may be added, never renamed or removed.
 
 mod declared;
+mod heartbeat;
 mod lines;
 mod object;
 #[cfg(test)]
@@ -18,6 +19,7 @@ use crate::{
     render::{Origin, Summary},
 };
 use declared::DeclaredServerLine;
+pub use heartbeat::{Checkpoint, Heartbeat};
 use lines::{EventLine, FindingLine, SummaryLine};
 
 /// Schema of [`event`] lines.
@@ -32,6 +34,11 @@ pub const DECLARED_SERVER_SCHEMA: &str = "mcp-monitor/declared-server/v1";
 /// Appends `event` as a line.
 pub fn event(line: &mut Vec<u8>, origin: &Origin, event: &Event) {
     append(line, &EventLine::new(origin, event));
+}
+
+/// Appends a sign of life as a line: `event` says by whom and when.
+pub fn heartbeat(line: &mut Vec<u8>, origin: &Origin, event: &Event, heartbeat: &Heartbeat) {
+    append(line, &EventLine::heartbeat(origin, event, heartbeat));
 }
 
 /// Appends `finding` as a line.

@@ -1,8 +1,8 @@
 //! An event, read back.
 
 use super::{
-    Coverage, Decision, Dns, Exec, Exit, File, Host, Monitor, Network, Process, ProcessReference, Text,
-    Workload, object,
+    Coverage, Decision, Dns, Exec, Exit, File, Heartbeat, Host, Monitor, Network, Process, ProcessReference,
+    Text, Workload, object,
 };
 use crate::{
     event::Verdict,
@@ -49,6 +49,8 @@ pub struct Event {
     pub exit: Option<Exit>,
     /// What was not seen.
     pub coverage: Option<Coverage>,
+    /// A sign of life.
+    pub heartbeat: Option<Heartbeat>,
     /// What came of it.
     #[serde(default)]
     pub result: Text,

@@ -5,6 +5,7 @@
 
 mod event;
 mod finding;
+mod heartbeat;
 mod lines;
 mod object;
 mod summary;
@@ -14,6 +15,7 @@ mod value;
 pub use event::Event;
 pub(super) use event::verdict;
 pub use finding::Finding;
+pub use heartbeat::{Checkpoint, Heartbeat};
 pub use lines::{LINE_BYTES_MAX, Lines};
 pub use object::destination;
 pub use summary::{Coverage, EventCount, Loss, Summary};

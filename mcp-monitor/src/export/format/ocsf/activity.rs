@@ -23,7 +23,7 @@ pub(super) fn fields(record: &Record, event: &Event) -> Value {
         "app_uid": parts.workload.id.to_string(),
     });
     let (class, mut more) = match parts.kind.as_bytes() {
-        b"coverage" => application(&parts),
+        b"coverage" | b"heartbeat" => application(&parts),
         b"fork" | b"exec" | b"exit" | b"snoop" => process(event, &parts, boot),
         b"dns" => dns(event),
         _ => match (&event.network, &event.file) {

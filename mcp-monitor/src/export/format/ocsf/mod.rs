@@ -5,9 +5,11 @@
 //! under `unmapped`. Tests check every class against JSON Schemas generated from the official schema.
 
 mod activity;
+mod agent;
 mod finding;
 mod objects;
 
+pub use agent::object_with_agent;
 use serde_json::{Map, Value, json};
 
 use super::{failure, pruned};
@@ -201,6 +203,9 @@ fn unmapped(record: &Record, parts: &Parts<'_>) -> Value {
         "coverage": parts.coverage.map(|note| json!({
             "cause": note.cause.to_string(), "what": note.what.to_string(), "count": note.count,
         })),
+        "heartbeat": parts.heartbeat.map(|beat| {
+            beat.pairs().into_iter().map(|(key, value)| (key.to_owned(), Value::String(value))).collect::<Map<_, _>>()
+        }),
         "test": parts.test.then_some(true),
     })
 }
