@@ -211,7 +211,10 @@ pub async fn run(
     let readiness = sensor.ring.readiness()?;
     let recorder = Recorder::open(settings.store.as_ref(), stream.origin())?;
     let stored = settings.store.as_ref().map(|store| &store.directory);
-    let mut sinks = delivering::Sinks::start(settings.sinks.as_ref(), stored)
+    if let Some(writer) = recorder.writer() {
+        publisher.store(writer);
+    }
+    let mut sinks = delivering::Sinks::start(settings.sinks.as_ref(), stored, &publisher, sensor.tier)
         .map_err(|error| DaemonError::Other(Box::new(error)))?;
     let mut pipeline = Pipeline::new(
         sensor,
@@ -223,6 +226,11 @@ pub async fn run(
         histories::Histories::open(stored),
         settings.host_secrets,
     )?;
+    let runs_counted = settings.control.as_ref().is_some_and(|control| control.program_stats);
+    let counting = runs_counted.then(sensor::health::count_runs).flatten();
+    if counting.is_some() {
+        pipeline.count_runs();
+    }
     pipeline.watch_roots(&settings.roots)?;
     pipeline.publish_living();
     publisher.ready();

@@ -21,6 +21,9 @@ pub(super) struct ServeOptions {
     /// Let --metrics listen on an address that other hosts reach. Anybody there can read them.
     #[arg(long, requires = "metrics")]
     metrics_exposed: bool,
+    /// Let the kernel count runs and time of the programs, for --metrics; costs some 20 ns for each run.
+    #[arg(long, requires = "metrics")]
+    program_stats: bool,
 }
 
 impl ServeOptions {
@@ -35,7 +38,11 @@ impl ServeOptions {
                  address, or --metrics-exposed as well"
             ));
         }
-        Ok(Settings { socket: run_directory().join(SOCKET_NAME), metrics: self.metrics })
+        Ok(Settings {
+            socket: run_directory().join(SOCKET_NAME),
+            metrics: self.metrics,
+            program_stats: self.program_stats,
+        })
     }
 }
 
@@ -59,6 +66,7 @@ mod tests {
         let options = |text: &str, metrics_exposed| ServeOptions {
             metrics: Some(address(text).unwrap()),
             metrics_exposed,
+            program_stats: false,
         };
         for loopback in ["127.0.0.1:1", "9465", "[::1]:9", "::1", "127.9.9.9", "[::ffff:127.0.0.1]:80"] {
             assert!(options(loopback, false).settings().is_ok(), "{loopback}");

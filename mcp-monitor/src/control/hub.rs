@@ -293,7 +293,6 @@ impl State {
                 mcp_monitor_common::loss::LossCause::ALL.into_iter().any(|cause| cause.name() == note.cause);
             if is_loss {
                 *self.losses.entry(note.cause.to_owned()).or_default() += note.count;
-                metrics.lost(note.cause, note.count);
             }
             let (cause, count) = (note.cause, note.count);
             let mut more = false;

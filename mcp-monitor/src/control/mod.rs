@@ -4,7 +4,7 @@ pub mod api;
 pub mod client;
 pub mod filter;
 mod hub;
-mod metrics;
+pub mod metrics;
 pub mod moment;
 pub mod orders;
 pub mod peer;

@@ -2,16 +2,19 @@
 //!
 //! Nothing here blocks or waits: a full queue drops and counts. The stream of `run` and the store have their own ways.
 
+use super::metrics::{KernelHealth, Readings};
 use crate::{
     event::{Event, Finding, ProcessId, Workload},
+    export::delivery::Board,
     inventory::live::Snapshot,
     render::Origin,
     service::sandbox,
+    store::Writer,
 };
 use std::{
     collections::{HashMap, HashSet},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -60,6 +63,32 @@ pub(super) struct Pulse {
     /// What was given away once everything was attached.
     pub(super) sandbox: Mutex<sandbox::Report>,
     pub(super) stopped: AtomicBool,
+    /// Somebody serves metrics, so that measuring is worth its cost.
+    pub(super) measured: AtomicBool,
+    readings: Mutex<Readings>,
+}
+
+impl Pulse {
+    /// What others count, as it stands.
+    pub(super) fn readings(&self) -> Readings {
+        self.lock().clone()
+    }
+
+    /// Counts a loss of the whole host or of a workload, once.
+    pub(super) fn lost(&self, cause: &'static str, mechanism: &str, count: u64) {
+        *self.lock().lost.entry((cause, mechanism.to_owned())).or_default() += count;
+    }
+
+    /// Counts a reload.
+    pub(super) fn reloaded(&self, what: &'static str, taken: bool) {
+        let result = if taken { "taken" } else { "refused" };
+        *self.lock().reloads.entry((what, result)).or_default() += 1;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Readings> {
+        // Numbers are whole after each change.
+        self.readings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The pipeline's end of the control socket.
@@ -118,6 +147,47 @@ impl Publisher {
     /// What this process has given away.
     pub fn sandbox(&self, report: sandbox::Report) {
         *self.pulse.sandbox.lock().unwrap_or_else(PoisonError::into_inner) = report;
+    }
+
+    /// The sinks, for metrics.
+    pub fn sinks(&self, board: Board) {
+        self.pulse.lock().sinks = Some(board);
+    }
+
+    /// The store, for metrics.
+    pub fn store(&self, writer: Writer) {
+        self.pulse.lock().store = Some(writer);
+    }
+
+    /// What the kernel counts, measured only when somebody will ask.
+    pub fn kernel(&self, measure: impl FnOnce() -> KernelHealth) {
+        if self.pulse.measured.load(Ordering::Relaxed) {
+            let measured = measure();
+            self.pulse.lock().kernel = measured;
+        }
+    }
+
+    /// Records that were lost, told once whoever is charged with them.
+    pub fn lost(&self, cause: &'static str, mechanism: &str, count: u64) {
+        self.pulse.lost(cause, mechanism, count);
+    }
+
+    /// Records that were lost since the start, of every cause.
+    #[must_use]
+    pub fn lost_in_all(&self) -> u64 {
+        self.pulse.lock().lost.values().sum()
+    }
+
+    /// A changed file was taken, or refused for a mistake in it.
+    pub fn reloaded(&self, what: &'static str, taken: bool) {
+        self.pulse.reloaded(what, taken);
+    }
+
+    /// Grows while the pipeline turns; `None` before it is ready and after its end.
+    #[must_use]
+    pub fn turns(&self) -> Option<u64> {
+        let Pulse { turns, ready, .. } = &*self.pulse;
+        ready.load(Ordering::Relaxed).then(|| turns.load(Ordering::Relaxed))
     }
 
     /// Everything is attached.

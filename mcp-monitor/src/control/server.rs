@@ -52,6 +52,8 @@ pub struct Settings {
     pub socket: PathBuf,
     /// Where metrics are served.
     pub metrics: Option<SocketAddr>,
+    /// The kernel counts runs and time of the programs.
+    pub program_stats: bool,
 }
 
 /// Why nothing is served.
@@ -125,6 +127,7 @@ impl Listening {
     pub fn start(self, origin: Origin) -> Result<Server, ServeError> {
         let Self { settings, listener, metrics } = self;
         let pulse = Arc::new(Pulse::default());
+        pulse.measured.store(metrics.is_some(), Ordering::Relaxed);
         let (publisher, messages) = Publisher::new(Arc::clone(&pulse));
         let (sender, orders) = Orders::new();
         let (stop, stopped) = watch::channel(false);

@@ -116,7 +116,8 @@ impl Expectations {
     }
 
     /// Reads the set again if a file of it changed.
-    pub(super) fn poll(&mut self, judge: &mut Judge) {
+    /// Whether a changed set was taken; `None` when nothing changed.
+    pub(super) fn poll(&mut self, judge: &mut Judge) -> Option<bool> {
         let changed = if let Some(watch) = &self.watch {
             watch.read_events().is_ok_and(|events| !events.is_empty())
         } else {
@@ -124,14 +125,12 @@ impl Expectations {
             self.watch_place();
             self.watch.is_some()
         };
-        if changed {
-            self.reload(judge);
-        }
+        changed.then(|| self.reload(judge)).flatten()
     }
 
     /// Takes a new set, as a whole or not at all.
-    pub(super) fn reload(&mut self, judge: &mut Judge) {
-        let Some(source) = &self.source else { return };
+    pub(super) fn reload(&mut self, judge: &mut Judge) -> Option<bool> {
+        let source = self.source.as_ref()?;
         match source.load() {
             Ok(set) => {
                 self.set = set;
@@ -141,11 +140,13 @@ impl Expectations {
                     self.apply(judge, described);
                 }
                 self.instances = instances;
+                Some(true)
             }
             Err(error) => {
                 let mistakes = error.to_string();
                 say("the changed expectations are not taken, the ones before stay in force:");
                 mistakes.lines().for_each(say);
+                Some(false)
             }
         }
     }

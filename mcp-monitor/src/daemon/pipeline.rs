@@ -24,6 +24,7 @@ use super::{
 use crate::{
     control::{
         Publisher,
+        metrics::KernelHealth,
         orders::{Order, OrderKind},
     },
     event::{Bytes, CoverageNote, Event, SegmentId, Workload, WorkloadKind},
@@ -35,7 +36,7 @@ use crate::{
         Sensor,
         canary::{CANARY_SEGMENT, Canary},
         decode::{RecordBody, decode},
-        mask,
+        health as kernel_health, mask,
         orders::Orders,
         sequence::SequenceTracker,
         trial::ProgramState,
@@ -117,6 +118,8 @@ struct Stages<'stream> {
     blind: Vec<String>,
     undecoded: u64,
     health: Health,
+    /// The kernel counts runs of programs.
+    runs_counted: bool,
     error: Option<StreamError>,
 }
 
@@ -155,6 +158,7 @@ impl<'stream> Pipeline<'stream> {
             blind: blind_spots_of(&sensor),
             undecoded: 0,
             health: Health::new(Canary::of(sensor.tier)),
+            runs_counted: false,
             error: None,
         };
         let mut pipeline = Self {
@@ -173,6 +177,11 @@ impl<'stream> Pipeline<'stream> {
         };
         pipeline.marks.publish(&pipeline.stages.judge, &mut pipeline.sensor.orders);
         Ok(pipeline)
+    }
+
+    /// From now on the kernel counts runs of programs.
+    pub(super) fn count_runs(&mut self) {
+        self.stages.runs_counted = true;
     }
 
     /// Labels what is to be watched.
@@ -314,7 +323,9 @@ impl<'stream> Pipeline<'stream> {
         for event in self.settings.exchange(&mut self.stages.judge) {
             self.stages.tell(event);
         }
-        self.stages.expectations.poll(&mut self.stages.judge);
+        if let Some(taken) = self.stages.expectations.poll(&mut self.stages.judge) {
+            self.stages.publisher.reloaded("expectations", taken);
+        }
         self.stages.histories.save(false);
         self.marks.publish(&self.stages.judge, &mut self.sensor.orders);
         if self.lineages.has_cgroups() {
@@ -407,6 +418,11 @@ impl<'stream> Pipeline<'stream> {
     pub(super) fn rescan(&mut self) {
         self.marks.rescan(&self.stages.judge);
         self.surroundings.look(&self.stages.judge);
+        let Self { sensor, stages, .. } = self;
+        stages.publisher.kernel(|| KernelHealth {
+            programs: kernel_health::programs(sensor.ebpf(), stages.runs_counted),
+            maps: sensor.orders.fill(),
+        });
     }
 
     /// Why the stream can take no more.
@@ -544,6 +560,8 @@ impl<'stream> Pipeline<'stream> {
 
     /// Charges a loss to its workload, or to all of them when it is the host's.
     fn lose(&mut self, cause: &'static str, workload: Option<Arc<Workload>>, what: &str, count: u64) {
+        // What was lost of one kind of record says so; other causes have sentences, which make no label.
+        self.stages.publisher.lost(cause, what.strip_suffix(" records").unwrap_or("all"), count);
         let known = self.lost.iter_mut().find(|known| {
             known.cause == cause && known.workload.as_ref() == workload.as_ref().map(|of| &of.name)
         });

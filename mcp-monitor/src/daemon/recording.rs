@@ -26,6 +26,11 @@ impl Recorder {
         Ok(Self { store: Some((store, writer)), failed: false })
     }
 
+    /// The store's writer, for whoever asks how the store is.
+    pub(super) fn writer(&self) -> Option<Writer> {
+        self.store.as_ref().map(|(_, writer)| writer.clone())
+    }
+
     /// Chains what an operator did. On a thread of its own, since it lasts until it is on the disk.
     pub(super) fn act(&self, actor: Actor, act: Act) {
         let Some((_, writer)) = &self.store else { return };

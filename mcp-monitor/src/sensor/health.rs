@@ -1,9 +1,16 @@
 //! What the kernel itself counts about our programs: runs, and runs that it skipped because the same program was
 //! already running on that CPU.
 
-use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::{
+    fs,
+    os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
+    time::Duration,
+};
 
-use aya::Ebpf;
+use aya::{
+    Ebpf,
+    sys::{Stats, enable_stats},
+};
 
 /// `BPF_OBJ_GET_INFO_BY_FD` of `include/uapi/linux/bpf.h`.
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
@@ -19,6 +26,51 @@ pub fn recursion_misses(ebpf: &Ebpf) -> Vec<(String, u64)> {
             let descriptor = program.fd().ok()?;
             let misses = misses_of(descriptor.as_fd().as_raw_fd())?;
             (misses > 0).then(|| (name.to_owned(), misses))
+        })
+        .collect()
+}
+
+/// What the kernel counts about one program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgramHealth {
+    /// Its name.
+    pub name: String,
+    /// Runs and the time in them; `None` while the kernel does not count them.
+    pub runs: Option<(u64, Duration)>,
+    /// Runs that it skipped.
+    pub misses: u64,
+}
+
+/// How full a table is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MapFill {
+    /// Its name.
+    pub name: &'static str,
+    /// Entries.
+    pub entries: u64,
+    /// Room.
+    pub capacity: u32,
+}
+
+/// Lets the kernel count runs and time, of all programs of the host, until the result is dropped.
+#[must_use]
+pub fn count_runs() -> Option<OwnedFd> {
+    enable_stats(Stats::RunTime).ok()
+}
+
+/// Every loaded program.
+#[must_use]
+pub fn programs(ebpf: &Ebpf, counted: bool) -> Vec<ProgramHealth> {
+    let setting = fs::read_to_string("/proc/sys/kernel/bpf_stats_enabled");
+    let counted = counted || setting.is_ok_and(|text| text.trim() == "1");
+    ebpf.programs()
+        .filter_map(|(name, program)| {
+            // A program that is not loaded in this tier has no descriptor.
+            let descriptor = program.fd().ok()?;
+            let misses = misses_of(descriptor.as_fd().as_raw_fd()).unwrap_or(0);
+            let info = counted.then(|| program.info().ok()).flatten();
+            let runs = info.map(|info| (info.run_count(), info.run_time()));
+            Some(ProgramHealth { name: name.to_owned(), runs, misses })
         })
         .collect()
 }

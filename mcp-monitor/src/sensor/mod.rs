@@ -22,4 +22,5 @@ pub mod trial;
 
 pub use diagnostics::Diagnostics;
 pub use error::SensorError;
+pub use health::{MapFill, ProgramHealth};
 pub use load::{Options, Sensor, start, trial};

@@ -4,8 +4,8 @@
 use std::collections::HashSet;
 
 use aya::{
-    Ebpf,
-    maps::{Array, HashMap, MapData, PerCpuArray, PerCpuHashMap},
+    Ebpf, Pod,
+    maps::{Array, HashMap, IterableMap, MapData, PerCpuArray, PerCpuHashMap},
 };
 use mcp_monitor_common::{
     limits::SEGMENT_TOKENS_MAX,
@@ -17,7 +17,7 @@ use mcp_monitor_common::{
     record::FileIdentity,
 };
 
-use super::{SensorError, hints::Hints};
+use super::{SensorError, health::MapFill, hints::Hints};
 use crate::event::{ProcessId, SegmentId};
 
 /// The maps that take orders and give counts.
@@ -325,6 +325,29 @@ impl Orders {
     pub fn forget_relief(&mut self, key: &ReliefKey) {
         // Already gone is what was wanted.
         let _ = self.relief.remove(key);
+    }
+
+    /// How full the tables are. Looks at every key, so it is not for each second.
+    #[must_use]
+    pub fn fill(&self) -> Vec<MapFill> {
+        fn of<K: Pod, V: Pod>(name: &'static str, map: &HashMap<MapData, K, V>) -> Option<MapFill> {
+            let capacity = IterableMap::map(map).info().ok()?.max_entries();
+            let entries = map.keys().take(capacity as usize).flatten().count() as u64;
+            Some(MapFill { name, entries, capacity })
+        }
+        [
+            of("lineage", &self.lineage),
+            of("segments", &self.segments),
+            of("watched-cgroups", &self.cgroups),
+            of("watched-programs", &self.programs),
+            of("watched-executables", &self.executables),
+            of("secret-objects", &self.secret_objects),
+            of("secret-names", &self.secret_names),
+            of("relief", &self.relief),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
     }
 
     /// Every loss that was counted since the start.
