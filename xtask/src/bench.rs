@@ -28,7 +28,7 @@ pub(crate) struct Arguments {
     /// The mechanisms to measure
     #[arg(long, value_name = "TIER", default_value = "tracepoint")]
     tier: String,
-    /// Only the measurements whose name holds this: cost, rate, latency, build, store, judge, machines
+    /// Only the measurements whose name holds this: cost, rate, latency, build, store, delivery, judge, machines
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
     /// How long the store takes its paced stream
@@ -55,6 +55,7 @@ pub(crate) fn main(arguments: &Arguments) -> Result<ExitCode> {
             print!("{}", machines::section()?);
             return Ok(ExitCode::SUCCESS);
         }
+        Some("delivery") => return delivery(arguments),
         _ => {}
     }
     let probe = Probe::build()?;
@@ -91,9 +92,14 @@ fn store(arguments: &Arguments) -> Result<ExitCode> {
     cargo.args(["bench", "--package", "mcp-monitor", "--bench", "store", "--"]);
     cargo.args(["--seconds", &arguments.store_seconds.to_string()]);
     cargo.args(["--rows", &arguments.store_rows.to_string()]);
-    let (section, succeeded) = binaries::spoken(cargo.current_dir(places::workspace()?))?;
+    told(arguments, cargo.current_dir(places::workspace()?))
+}
+
+/// Runs a bench of cargo, and writes what it says where that is wanted.
+fn told(arguments: &Arguments, cargo: &mut Command) -> Result<ExitCode> {
+    let (section, succeeded) = binaries::spoken(cargo)?;
     if !succeeded {
-        bail!("`{}` failed; its last words are above", command::shown(&cargo));
+        bail!("`{}` failed; its last words are above", command::shown(cargo));
     }
     if let Some(file) = &arguments.write {
         std::fs::write(file, &section).with_context(|| format!("cannot write {}", file.display()))?;
@@ -105,14 +111,15 @@ fn store(arguments: &Arguments) -> Result<ExitCode> {
 fn judge(arguments: &Arguments) -> Result<ExitCode> {
     let mut cargo = Command::new("cargo");
     cargo.args(["bench", "--package", "mcp-monitor", "--bench", "judge"]);
-    let (section, succeeded) = binaries::spoken(cargo.current_dir(places::workspace()?))?;
-    if !succeeded {
-        bail!("`{}` failed; its last words are above", command::shown(&cargo));
-    }
-    if let Some(file) = &arguments.write {
-        std::fs::write(file, &section).with_context(|| format!("cannot write {}", file.display()))?;
-    }
-    Ok(ExitCode::SUCCESS)
+    told(arguments, cargo.current_dir(places::workspace()?))
+}
+
+/// What sinks deliver beside a store that is written. Needs no root.
+fn delivery(arguments: &Arguments) -> Result<ExitCode> {
+    let seconds = if arguments.quick { "10" } else { "60" };
+    let mut cargo = Command::new("cargo");
+    cargo.args(["bench", "--package", "mcp-monitor", "--bench", "delivery", "--", "--seconds", seconds]);
+    told(arguments, cargo.current_dir(places::workspace()?))
 }
 
 /// The programs that measure and are measured.
@@ -132,6 +139,15 @@ impl Probe {
         let mut command = command::as_root("env");
         command.arg(format!("PATH={}", setup::search_path()?.display()));
         command.arg(binaries::program(&self.folder, "bench-probe")?).arg(word);
+        command.arg("--monitor").arg(binaries::program(&self.folder, "mcp-monitor")?);
+        Ok(command)
+    }
+
+    /// The cases of the sinks, as root.
+    pub(crate) fn sinks(&self) -> Result<Command> {
+        let mut command = command::as_root("env");
+        command.arg(format!("PATH={}", setup::search_path()?.display()));
+        command.arg(binaries::program(&self.folder, "sinks")?);
         command.arg("--monitor").arg(binaries::program(&self.folder, "mcp-monitor")?);
         Ok(command)
     }

@@ -85,7 +85,10 @@ const FOR_TESTS: &[Step] = &[
     ("32-bit compiler", packages::multilib),
     ("node", packages::node),
     ("uv", packages::uv),
+    ("receivers", packages::receivers),
 ];
+
+const FOR_KAFKA: &[Step] = &[("libraries for Kafka", packages::kafka)];
 
 const FOR_FUZZING: &[Step] = &[("eBPF toolchain", toolchain::nightly), ("C++ compiler", packages::cxx)];
 
@@ -135,6 +138,12 @@ pub(crate) fn for_machines() -> Result<()> {
 /// Sees to what building and testing need.
 pub(crate) fn for_tests() -> Result<()> {
     go(&[FOR_BUILDING, FOR_TESTS, FOR_MACHINES].concat(), Mode::Install, Told::All)
+}
+
+/// Sees to what the Kafka sink is built with; false when it cannot be.
+pub(crate) fn for_kafka() -> Result<bool> {
+    go(FOR_KAFKA, Mode::Install, Told::Changes)?;
+    Ok(packages::has_kafka_libraries())
 }
 
 pub(crate) use packages::search_path;

@@ -21,6 +21,9 @@ pub(crate) struct Arguments {
     /// How long one lineage floods while another reads a secret
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     flood: u64,
+    /// How long receivers and the monitor are killed while everything must arrive
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    chaos: u64,
     /// The file that results are appended to
     #[arg(long, value_name = "FILE", default_value = "docs/soak-results.md")]
     write: PathBuf,
@@ -55,7 +58,14 @@ pub(crate) fn main(arguments: &Arguments) -> Result<ExitCode> {
     results
         .run(&format!("the store's writer killed with -9, {times} times: findings and chain"), &mut store)?;
 
-    let command = format!("cargo xtask soak --rounds {rounds} --flood {seconds}");
+    let mut chaos = probe.sinks()?;
+    let chaos_seconds = arguments.chaos.to_string();
+    results.run(
+        "sinks: receiver and monitor killed at random, disk full, under load",
+        chaos.args(["--chaos", &chaos_seconds]),
+    )?;
+
+    let command = format!("cargo xtask soak --rounds {rounds} --flood {seconds} --chaos {chaos_seconds}");
     results.append(&places::workspace()?.join(&arguments.write), &command)?;
     Ok(if results.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -76,6 +76,7 @@ const PARTS: &[Part] = &[
     Part { name: "unit", when: When::Quick, run: |_| checks::unit() },
     Part { name: "fuzz", when: When::All, run: |_| checks::fuzz() },
     Part { name: "sinks", when: When::Usual, run: |_| live::sinks() },
+    Part { name: "kafka", when: When::All, run: |_| checks::kafka() },
     Part { name: "end-to-end", when: When::Usual, run: live::end_to_end },
     Part { name: "packages", when: When::Usual, run: |_| packages::all() },
     Part { name: "machines", when: When::Usual, run: machines::all },

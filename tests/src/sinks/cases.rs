@@ -13,15 +13,16 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 
 use crate::{
-    Outcome,
+    Outcome, buses, certified, daemon,
     fake::{Fake, First, Kind},
     real::{self, Listen},
+    telemetry,
     world::{World, ids, until},
 };
 
 /// Events and findings of a usual case.
-const EVENTS: usize = 8;
-const FINDINGS: usize = 3;
+pub(crate) const EVENTS: usize = 8;
+pub(crate) const FINDINGS: usize = 3;
 
 /// Runs a case with the monitor's program.
 type Run = Box<dyn Fn(&Path) -> Result<Outcome>>;
@@ -33,7 +34,7 @@ pub(crate) struct Case {
     pub(crate) run: Run,
 }
 
-fn case(
+pub(crate) fn case(
     sink: &'static str,
     receiver: &'static str,
     behaviour: &'static str,
@@ -54,8 +55,6 @@ pub(crate) fn all() -> Vec<Case> {
         case("mail", "aiosmtpd", "takes all", |monitor| mail(monitor, "night@example.org")),
         case("mail", "aiosmtpd", "451 first", |monitor| mail(monitor, "busy@example.org")),
         case("journald", "datagram socket", "takes all", journald),
-        case("webhook", "https with unknown CA", "certificate refused", untrusted),
-        case("webhook", "https with private CA", "takes all", private_authority),
         case("file", "file system", "sender killed in between", killed),
     ];
     let fakes = [
@@ -86,16 +85,21 @@ pub(crate) fn all() -> Vec<Case> {
         }));
     }
     cases.push(case("elasticsearch", "fake", "partial _bulk failure", partial));
+    cases.extend(certified::cases());
+    cases.extend(telemetry::cases());
+    cases.push(telemetry::sigma());
+    cases.extend(buses::cases());
+    cases.extend(daemon::cases());
     cases
 }
 
-fn wanted(events: usize, findings: usize) -> std::collections::BTreeSet<String> {
+pub(crate) fn wanted(events: usize, findings: usize) -> std::collections::BTreeSet<String> {
     let events = (0..events).map(|number| format!("event-{number}"));
     events.chain((0..findings).map(|number| format!("finding-{number}"))).collect()
 }
 
 /// Passed when each record arrived at least once.
-fn arrived(text: &str, events: usize, findings: usize, how: impl Into<String>) -> Outcome {
+pub(crate) fn arrived(text: &str, events: usize, findings: usize, how: impl Into<String>) -> Outcome {
     let (found, wanted) = (ids(text), wanted(events, findings));
     let missing: Vec<_> = wanted.difference(&found).cloned().collect();
     if missing.is_empty() {
@@ -183,7 +187,7 @@ fn mail(monitor: &Path, to: &str) -> Result<Outcome> {
     let world = World::new(monitor)?;
     let (out, port) = (world.path("mails"), real::free_port()?);
     let place = world.path("");
-    let Some(_receiver) = real::mail_server(&place, port, &out)? else {
+    let Some(_receiver) = real::mail_server(&place, port, &out, None)? else {
         return Ok(Outcome::NotRun("aiosmtpd is not installed: `pip install aiosmtpd`".into()));
     };
     world.configure(&format!(
@@ -328,75 +332,4 @@ fn killed(monitor: &Path) -> Result<Outcome> {
     let broken = text.lines().filter(|line| serde_json::from_str::<serde_json::Value>(line).is_err()).count();
     ensure!(broken <= 1, "{broken} lines are cut");
     Ok(arrived(&text, count, 0, format!("{before} before the kill; {told}")))
-}
-
-/// A certificate authority, and a server's certificate that it signed, made by openssl.
-fn certificates(world: &World) -> bool {
-    let script = "set -e; cd \"$1\"
-openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=test-ca \
-  -addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign
-openssl req -newkey rsa:2048 -nodes -keyout server.key -out server.csr -subj /CN=localhost
-printf 'subjectAltName=DNS:localhost,IP:127.0.0.1\\n' > extensions
-openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out server.pem -days 2 -extfile extensions";
-    let run = std::process::Command::new("sh").args(["-c", script, "sh"]).arg(world.path("")).output();
-    run.is_ok_and(|run| run.status.success())
-}
-
-/// A server with that certificate, which keeps what is posted to it; its end is the end of the process.
-fn https(world: &World, port: u16) -> Result<std::process::Child> {
-    let script = world.path("https.py");
-    fs::write(&script, include_str!("https.py"))?;
-    let child = std::process::Command::new("python3")
-        .arg(&script)
-        .arg(port.to_string())
-        .args([world.path("server.pem"), world.path("server.key"), world.path("posted")])
-        .stdin(std::process::Stdio::null())
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .context("python3")?;
-    ensure!(
-        until(10, || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()),
-        "the server does not listen"
-    );
-    Ok(child)
-}
-
-fn with_https(
-    monitor: &Path,
-    authority: &str,
-    judge: impl Fn(&std::process::Output, &str) -> Result<Outcome>,
-) -> Result<Outcome> {
-    let world = World::new(monitor)?;
-    if !certificates(&world) {
-        return Ok(Outcome::NotRun("openssl is not installed".into()));
-    }
-    let port = real::free_port()?;
-    let mut server = https(&world, port)?;
-    let authority = authority.replace("CA", &world.path("ca.pem").to_string_lossy());
-    world.configure(&format!(
-        "webhook: {{url: 'https://localhost:{port}/', http: {{gzip: false, timeout_seconds: 5{authority}}}}}"
-    ))?;
-    let output = world.sinks(&["test", "s"])?;
-    server.kill()?;
-    server.wait()?;
-    judge(&output, &fs::read_to_string(world.path("posted")).unwrap_or_default())
-}
-
-fn untrusted(monitor: &Path) -> Result<Outcome> {
-    with_https(monitor, "", |output, posted| {
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        ensure!(!output.status.success() && told.to_lowercase().contains("certificate"), "{told}");
-        ensure!(posted.is_empty(), "it was sent all the same");
-        Ok(Outcome::Passed(told.trim().to_owned()))
-    })
-}
-
-fn private_authority(monitor: &Path) -> Result<Outcome> {
-    with_https(monitor, ", tls: {ca: 'CA'}", |output, posted| {
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        ensure!(output.status.success(), "{told}");
-        ensure!(posted.contains("\"test\":true"), "what came is no test finding: {posted}");
-        Ok(Outcome::Passed(String::from_utf8_lossy(&output.stdout).trim().to_owned()))
-    })
 }

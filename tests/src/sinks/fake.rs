@@ -188,7 +188,7 @@ fn http(status: u16, headers: &str, body: &str) -> String {
 }
 
 /// One request; `None` at the end of the connection.
-fn read(stream: &mut TcpStream) -> Result<Option<(String, String, String)>> {
+pub(crate) fn read(stream: &mut TcpStream) -> Result<Option<(String, String, String)>> {
     let mut bytes = Vec::new();
     let mut buffer = [0; 8192];
     loop {

@@ -1,4 +1,7 @@
-"""An HTTPS server that keeps what is posted: https.py PORT CERTIFICATE KEY FILE. Answers every POST with 200."""
+"""An HTTPS server that keeps what is posted: https.py PORT CERTIFICATE KEY FILE [CA]. Answers every POST with 200.
+
+With CA it wants a client certificate of that authority.
+"""
 
 import ssl
 import sys
@@ -23,6 +26,9 @@ class Keep(BaseHTTPRequestHandler):
 server = ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Keep)
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 context.load_cert_chain(sys.argv[2], sys.argv[3])
+if len(sys.argv) > 5:
+    context.load_verify_locations(sys.argv[5])
+    context.verify_mode = ssl.CERT_REQUIRED
 # The handshake in the connection's own thread: a client that refuses the certificate ends nobody else's.
 server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
 server.serve_forever()

@@ -1,11 +1,16 @@
 //! Sends findings and events through the monitor's own command to real receivers and to fakes that misbehave, and compares
 //! what arrived with what was sent. The end is a matrix of sink × receiver × behaviour.
 //!
-//! `sinks --monitor PATH`; needs no root. What is not installed here (rsyslog, aiosmtpd) is told as not run.
+//! `sinks --monitor PATH`; only what runs the whole monitor, or a journald of its own, needs root. What is not installed here is told as not run.
 
+mod buses;
 mod cases;
+mod certified;
+mod chaos;
+mod daemon;
 mod fake;
 mod real;
+mod telemetry;
 mod world;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -21,6 +26,14 @@ struct Arguments {
     /// Only cases whose name holds this
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
+    /// Only the chaos, for so long
+    #[arg(long, value_name = "SECONDS")]
+    chaos: Option<u64>,
+    /// Be the receiver of the chaos
+    #[arg(long, value_name = "PORT", hide = true)]
+    receive: Option<u16>,
+    #[arg(long, value_name = "FILE", hide = true, requires = "receive")]
+    receive_into: Option<PathBuf>,
     /// Taken like the other test programs do, and not used
     #[arg(long, hide = true)]
     attack: Option<PathBuf>,
@@ -34,13 +47,29 @@ enum Outcome {
 }
 
 fn main() -> ExitCode {
-    if run(&Arguments::parse()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let arguments = Arguments::parse();
+    if let (Some(port), Some(out)) = (arguments.receive, &arguments.receive_into) {
+        return match chaos::receive(port, out) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("{error:#}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    if run(&arguments) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn run(arguments: &Arguments) -> bool {
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
-    println!("{:14} {:22} {:34} RESULT", "SINK", "RECEIVER", "BEHAVIOUR");
-    for case in cases::all() {
+    println!("{:16} {:22} {:34} RESULT", "SINK", "RECEIVER", "BEHAVIOUR");
+    let cases = match arguments.chaos {
+        Some(seconds) => vec![cases::case("webhook", "killed at random", "chaos", move |monitor| {
+            chaos::run(monitor, seconds)
+        })],
+        None => cases::all(),
+    };
+    for case in cases {
         let name = format!("{} {} {}", case.sink, case.receiver, case.behaviour);
         if arguments.only.as_ref().is_some_and(|only| !name.contains(only.as_str())) {
             continue;
@@ -63,7 +92,7 @@ fn run(arguments: &Arguments) -> bool {
                 format!("not run: {why}")
             }
         };
-        println!("{:14} {:22} {:34} {told}", case.sink, case.receiver, case.behaviour);
+        println!("{:16} {:22} {:34} {told}", case.sink, case.receiver, case.behaviour);
     }
     println!("{passed} passed, {failed} failed, {skipped} skipped");
     failed == 0

@@ -50,17 +50,34 @@ impl World {
 
     /// So many events and findings with ids `event-N` and `finding-N`.
     pub(crate) fn lines(&self, events: usize, findings: usize) -> Result<()> {
+        self.write_lines(events, findings, None)
+    }
+
+    /// The same, about the file `path`.
+    pub(crate) fn lines_of(&self, events: usize, findings: usize, path: &str) -> Result<()> {
+        self.write_lines(events, findings, Some(path))
+    }
+
+    fn write_lines(&self, events: usize, findings: usize, path: Option<&str>) -> Result<()> {
         let mut text = String::new();
         for (template, name, count) in [(EVENT, "event", events), (FINDING, "finding", findings)] {
             let line: Value = serde_json::from_str(template)?;
             for number in 0..count {
                 let mut line = line.clone();
                 line["id"] = format!("{name}-{number}").into();
+                if let Some(path) = path {
+                    line["file"]["path"] = path.into();
+                }
                 text.push_str(&line.to_string());
                 text.push('\n');
             }
         }
         Ok(fs::write(self.path("lines.jsonl"), text)?)
+    }
+
+    /// The monitor's program.
+    pub(crate) fn monitor(&self) -> &Path {
+        &self.monitor
     }
 
     fn command(&self, words: &[&str]) -> Command {
@@ -96,7 +113,11 @@ impl World {
     }
 
     pub(crate) fn dead_letters(&self) -> Vec<Value> {
-        let text = fs::read_to_string(self.path("state/sinks/s.dead.jsonl")).unwrap_or_default();
+        self.dead_letters_of(&self.path("state"))
+    }
+
+    pub(crate) fn dead_letters_of(&self, state: &Path) -> Vec<Value> {
+        let text = fs::read_to_string(state.join("sinks/s.dead.jsonl")).unwrap_or_default();
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 }

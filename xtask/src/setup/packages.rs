@@ -90,6 +90,88 @@ pub(super) fn cxx(mode: Mode) -> Found {
     }
 }
 
+/// Receivers that the tests send to. Unpacked among the checkout's tools and not installed: nothing of them is started,
+/// and syslog-ng would push rsyslog off the host.
+const RECEIVERS: &[(&str, &str)] = &[
+    ("prometheus", "usr/bin/promtool"),
+    ("nats-server", "usr/sbin/nats-server"),
+    ("syslog-ng-core", "usr/sbin/syslog-ng"),
+    ("rsyslog-gnutls", "usr/lib/x86_64-linux-gnu/rsyslog/lmnsd_gtls.so"),
+];
+
+/// Prometheus, nats-server, syslog-ng and rsyslog's TLS; without one of them its cases are reported as not run.
+pub(super) fn receivers(mode: Mode) -> Found {
+    let absent = || {
+        let folder = places::tools()?.join("debian");
+        let there = |file: &str| folder.join(file).exists() || std::path::Path::new("/").join(file).exists();
+        let absent = RECEIVERS.iter().filter(|(_, file)| !there(file)).map(|(package, _)| *package);
+        Ok::<Vec<&str>, anyhow::Error>(absent.collect())
+    };
+    let repair_command = "cargo xtask setup --tests";
+    match absent() {
+        Ok(missing) if missing.is_empty() => {
+            Found::There(format!("{} of Debian's packages", RECEIVERS.len()))
+        }
+        Ok(missing) if mode == Mode::Check => {
+            Found::lacking(anyhow!("not unpacked: {}", missing.join(" ")), repair_command)
+        }
+        Ok(missing) => match unpack(&missing).and_then(|()| absent()) {
+            Ok(left) if left.is_empty() => Found::Installed(missing.join(" ")),
+            Ok(left) => Found::lacking(anyhow!("still without: {}", left.join(" ")), repair_command),
+            Err(failed) => Found::lacking(failed, repair_command),
+        },
+        Err(failed) => Found::lacking(failed, repair_command),
+    }
+}
+
+/// Unpacks packages with the libraries that the host lacks for them.
+fn unpack(packages: &[&str]) -> Result<()> {
+    let folder = places::tools()?.join("debian");
+    let archives = folder.join("archives");
+    places::make(&archives)?;
+    let mut names: Vec<String> = packages.iter().map(|package| (*package).to_owned()).collect();
+    if packages.contains(&"syslog-ng-core") {
+        let mut simulate = Command::new("apt-get");
+        simulate.args(["install", "--simulate", "--no-install-recommends", "syslog-ng-core"]);
+        let told = command::capture(&mut simulate)?;
+        let more = told.lines().filter_map(|line| line.strip_prefix("Inst ")?.split(' ').next());
+        names.extend(more.map(str::to_owned));
+    }
+    let download = || quietly(Command::new("apt-get").arg("download").args(&names).current_dir(&archives));
+    // Lists that are absent or too old make the first attempt fail.
+    download().or_else(|_| quietly(command::as_root("apt-get").arg("update")).and_then(|()| download()))?;
+    for archive in std::fs::read_dir(&archives)? {
+        quietly(Command::new("dpkg").arg("--extract").arg(archive?.path()).arg(&folder))?;
+    }
+    Ok(std::fs::remove_dir_all(&archives)?)
+}
+
+/// What librdkafka is built with; without it the Kafka sink is reported as not run.
+pub(crate) fn has_kafka_libraries() -> bool {
+    ["/usr/include/openssl/ssl.h", "/usr/include/zlib.h"]
+        .iter()
+        .all(|path| std::path::Path::new(path).exists())
+        && command::find("make").is_some()
+        && command::find("c++").is_some()
+}
+
+/// Headers of OpenSSL and zlib.
+pub(super) fn kafka(mode: Mode) -> Found {
+    let packages = ["libssl-dev", "zlib1g-dev", "make", "g++"];
+    if has_kafka_libraries() {
+        return Found::There("OpenSSL, zlib, make".into());
+    }
+    let why = anyhow!("librdkafka cannot be built");
+    if mode == Mode::Check {
+        return Found::lacking(why, repair(&packages));
+    }
+    match install(&packages) {
+        Ok(()) if has_kafka_libraries() => Found::Installed(packages.join(" ")),
+        Ok(()) => Found::lacking(why, repair(&packages)),
+        Err(failed) => Found::lacking(why, format!("{} ({failed:#})", repair(&packages))),
+    }
+}
+
 /// Node with npm: the host's, else Debian's; a newer one among the checkout's tools when that is too old.
 pub(super) fn node(mode: Mode) -> Found {
     let version = || {
@@ -164,7 +246,8 @@ pub(crate) fn search_path() -> Result<OsString> {
 
 fn own_folders() -> Result<Vec<PathBuf>> {
     let tools = places::tools()?;
-    let folders = ["node/node_modules/node/bin", "uv/bin"].map(|folder| tools.join(folder));
+    let folders = ["node/node_modules/node/bin", "uv/bin", "debian/usr/bin", "debian/usr/sbin"]
+        .map(|folder| tools.join(folder));
     // uv's folder also has a `python3` and `pip`; they are the host's own python, so shadowing them is harmless.
     Ok(folders.into_iter().filter(|folder| folder.is_dir()).collect())
 }

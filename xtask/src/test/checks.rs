@@ -49,6 +49,20 @@ pub(super) fn unit() -> Result<Count> {
     Ok(Count::stated_in(&output).with_end(succeeded))
 }
 
+/// The Kafka sink, which is a feature of its own since it builds librdkafka, against librdkafka's own broker.
+pub(super) fn kafka() -> Result<Count> {
+    if !setup::for_kafka()? {
+        println!(
+            "not run: librdkafka cannot be built here; `apt-get install libssl-dev zlib1g-dev make g++`"
+        );
+        return Ok(Count::skipped());
+    }
+    let mut cargo = cargo()?;
+    cargo.args(["test", "--package", "mcp-monitor", "--features", "kafka", "--lib", "export::sink::kafka"]);
+    let (output, succeeded) = spoken(&mut cargo)?;
+    Ok(Count::stated_in(&output).with_end(succeeded))
+}
+
 /// The fuzz targets hold for a short while.
 pub(super) fn fuzz() -> Result<Count> {
     let fuzz::Outcome { passed, failed, skipped } = fuzz::all(FUZZ_SECONDS)?;
