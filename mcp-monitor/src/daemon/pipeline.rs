@@ -335,7 +335,9 @@ impl<'stream> Pipeline<'stream> {
 
     /// Reads the expectations again, as an operator wishes.
     pub(super) fn reload_expectations(&mut self) {
-        self.stages.expectations.reload(&mut self.stages.judge);
+        if let Some(taken) = self.stages.expectations.reload(&mut self.stages.judge) {
+            self.stages.publisher.reloaded("expectations", taken);
+        }
     }
 
     /// Repeats that the kernel counted become events with a count. A repeat may have been counted while the record of
