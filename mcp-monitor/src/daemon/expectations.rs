@@ -253,7 +253,7 @@ pub(super) fn subject_of_instance(
             Transport::Stdio { command, .. } => command.literal().map(<[u8]>::to_vec),
             Transport::Remote { .. } => None,
         },
-        Origin::Named | Origin::Agent | Origin::Undeclared => None,
+        Origin::Named | Origin::Agent | Origin::Configured | Origin::Undeclared => None,
     };
     Subject {
         name: instance.workload.name.clone(),
@@ -262,6 +262,8 @@ pub(super) fn subject_of_instance(
         command,
         packages: instance.package.iter().map(Package::key).collect(),
         image: instance.image.clone(),
+        labels: instance.labels.clone(),
+        unit: instance.unit.clone(),
         executable,
         user: instance.user.clone(),
         workspaces,
@@ -317,6 +319,9 @@ mod tests {
             uid: 1000,
             user: Some("ann".into()),
             container: None,
+            container_name: None,
+            labels: Vec::new(),
+            unit: None,
             image: None,
             state: State::Running,
             started: BootNs(1),

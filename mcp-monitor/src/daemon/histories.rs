@@ -129,7 +129,7 @@ pub(super) fn nature_of_instance(instance: &Instance) -> Nature {
     }
     let declaration = match &instance.origin {
         Origin::Declared(server) => declaration(server),
-        Origin::Named | Origin::Agent | Origin::Undeclared => None,
+        Origin::Named | Origin::Agent | Origin::Configured | Origin::Undeclared => None,
     };
     Nature { package: package.map(ToString::to_string), programs, image: instance.image.clone(), declaration }
 }

@@ -29,10 +29,12 @@ use crate::{
         users::Users,
     },
     inventory::{
+        containers::{Asker, ContainerData, Question},
         declared::{Clients, DeclaredInventory, Home, Sources, WorkingFolder},
         live::{
-            Classifier, Registry, Snapshot, Step,
+            Classifier, Configured, Registry, Snapshot, Step,
             classify::Class,
+            configured,
             instance::{Instance, Origin},
             procfs::{HostProcfs, standard},
             tools::ToolKind,
@@ -65,6 +67,8 @@ pub(super) struct Inventory {
     host: HostProcfs,
     procfs: Procfs,
     declared: Option<DeclaredInventory>,
+    containers: Arc<ContainerData>,
+    asker: Option<Asker>,
     homes: Vec<PathBuf>,
     working: Option<WorkingFolder>,
     watches_host: bool,
@@ -82,6 +86,10 @@ pub(super) enum Told {
     Assign(SegmentId, Arc<Workload>, Context),
     /// Events of the segment go nowhere.
     Drop(SegmentId),
+    /// The process owns what this program owns.
+    Own(ProcessKey, String),
+    /// More is known of the instance: its expectation is looked for again.
+    Described(Arc<Workload>),
     /// The segment is gone.
     Close(SegmentId),
     /// The instance is gone.
@@ -90,8 +98,17 @@ pub(super) enum Told {
 
 impl Inventory {
     pub(super) fn new(tier: &'static str, clock: Clock) -> Result<Self, DataError> {
+        let containers = Arc::new(ContainerData::embedded()?);
+        let mut registry = Registry::new(Classifier::embedded()?, Arc::clone(&containers));
+        let (configured, errors) = Configured::read(Path::new(configured::DEFAULT_DIRECTORY));
+        for error in errors {
+            say(&error.to_string());
+        }
+        registry.configure(configured);
         Ok(Self {
-            registry: Registry::new(Classifier::embedded()?),
+            registry,
+            containers,
+            asker: None,
             host: HostProcfs::default(),
             procfs: Procfs::default(),
             declared: None,
@@ -125,6 +142,12 @@ impl Inventory {
     /// Lets the kernel look out for programs that may be agents, servers or what starts them.
     pub(super) fn watch(&mut self, orders: &mut Orders) {
         self.watches_host = true;
+        if self.asker.is_none() {
+            match Asker::start(Arc::clone(&self.containers)) {
+                Ok(asker) => self.asker = Some(asker),
+                Err(error) => say(&format!("containers are known by their ids alone: {error}")),
+            }
+        }
         let classifier = self.registry.classifier();
         let mut wanted: HashMap<Vec<u8>, u32> = HashMap::new();
         let kinds = [ToolKind::Launcher, ToolKind::Interpreter, ToolKind::Container, ToolKind::ContainerExec];
@@ -136,6 +159,12 @@ impl Inventory {
         }
         for name in ["python3", "python2", "pypy3", "nodejs"] {
             wanted.insert(name.into(), WATCH_ENTER);
+        }
+        for name in self.registry.configured_names() {
+            wanted.insert(name.to_vec(), WATCH_ENTER);
+        }
+        for name in self.containers.runtime_names() {
+            wanted.insert(name.to_vec(), WATCH_ENTER);
         }
         for name in classifier.server_programs() {
             wanted.insert(name.to_vec(), WATCH_ENTER);
@@ -227,7 +256,12 @@ impl Inventory {
             }
         }
         let now = Clock::now();
-        let steps = self.registry.tick(now, &mut self.host);
+        let mut steps = Vec::new();
+        let told: Vec<_> = self.asker.iter().flat_map(Asker::answers).collect();
+        for details in told {
+            steps.extend(self.registry.container_known(details, now, &mut self.host));
+        }
+        steps.extend(self.registry.tick(now, &mut self.host));
         self.carry_out(steps, orders)
     }
 
@@ -304,11 +338,18 @@ impl Inventory {
             let streams = standard(pid);
             let owner = parent.and_then(|segment| self.registry.owner(segment));
             let class = self.registry.would_be(&process, owner, streams, &mut self.host);
-            let begins = matches!(class, Class::Agent(_) | Class::Declared(_) | Class::Undeclared);
+            let begins = matches!(
+                class,
+                Class::Agent(_) | Class::Declared(_) | Class::Configured(_) | Class::Undeclared
+            );
             let segment = if begins {
                 *next_segment += 1;
                 let segment = SegmentId(*next_segment);
-                let flags = if matches!(class, Class::Agent(_)) { SEGMENT_SPLIT } else { 0 };
+                let is_agent = match &class {
+                    Class::Configured(one) => one.kind == WorkloadKind::Agent,
+                    class => matches!(class, Class::Agent(_)),
+                };
+                let flags = if is_agent { SEGMENT_SPLIT } else { 0 };
                 if orders.open_segment(segment, flags).is_err() {
                     continue;
                 }
@@ -358,6 +399,20 @@ impl Inventory {
                         say(&error.to_string());
                     }
                     told.push(Told::Drop(segment));
+                }
+                Step::Own { process, program } => told.push(Told::Own(process, program)),
+                Step::Mute(segment) => told.push(Told::Drop(segment)),
+                Step::Ask { container, process } => {
+                    // One that cannot be asked about now is asked about again.
+                    if let Some(asker) = &self.asker {
+                        asker.ask(Question { id: container, process });
+                    }
+                }
+                Step::Described(id) => {
+                    self.changed = true;
+                    if let Some(instance) = self.registry.instance(&id) {
+                        told.push(Told::Described(Arc::clone(&instance.workload)));
+                    }
                 }
                 Step::Close(segment) => {
                     orders.close_segment(segment);
@@ -479,6 +534,7 @@ fn began(instance: &Instance, registry: &Registry) -> String {
             );
         }
         Origin::Undeclared => words.push("undeclared".to_owned()),
+        Origin::Configured => words.push("configured".to_owned()),
         Origin::Agent | Origin::Named => {}
     }
     words.push(format!("pid {}", instance.root.pid.0));

@@ -644,6 +644,12 @@ impl Stages<'_> {
                         self.event(event);
                     }
                 }
+                Told::Own(process, program) => self.judge.own(process, &program),
+                Told::Described(workload) => {
+                    if let Some(subject) = self.inventory.subject(&workload.instance) {
+                        self.expectations.describe_found(&mut self.judge, &workload.instance, subject);
+                    }
+                }
                 Told::Drop(segment) => self.attributor.drop_segment(segment),
                 Told::Close(segment) => self.attributor.forget_segment(segment),
                 Told::Ended(instance) => {

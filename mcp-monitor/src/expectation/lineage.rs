@@ -17,6 +17,8 @@ use crate::event::{Action, Bytes, Descriptor, DescriptorKind, Event, Process, Pr
 
 /// Processes that are remembered: `PID_MAX_LIMIT` of the kernel.
 const PROCESSES_MAX: usize = 4 * 1024 * 1024;
+/// Processes that were recognised and whose first event is still to come.
+const RECOGNISED_MAX: usize = 4096;
 /// Forebears that are remembered of each process.
 const FOREBEARS_MAX: usize = 64;
 
@@ -86,6 +88,7 @@ impl Image {
 pub struct Lineage {
     images: HashMap<ProcessId, Image>,
     members: HashMap<Arc<str>, usize>,
+    recognised: HashMap<ProcessId, (ProcessKey, ProgramIndex)>,
     refused: u64,
 }
 
@@ -94,6 +97,18 @@ impl Lineage {
     #[must_use]
     pub fn refused(&self) -> u64 {
         self.refused
+    }
+
+    /// The process is this program, whatever its path says. To be told before the first event of the program's run.
+    pub fn own(&mut self, process: ProcessKey, program: ProgramIndex) {
+        let is_one = |key: &ProcessKey| key.start == process.start && key.exec_id == process.exec_id;
+        if let Some(image) = self.images.get_mut(&process.pid).filter(|image| is_one(&image.key)) {
+            image.programs = with_program(&image.programs, program);
+        } else if self.recognised.len() < RECOGNISED_MAX || self.recognised.contains_key(&process.pid) {
+            self.recognised.insert(process.pid, (process, program));
+        } else {
+            self.refused += 1;
+        }
     }
 
     /// The image that did `event`, remembered from now on.
@@ -108,6 +123,11 @@ impl Lineage {
         let before = known.cloned().or_else(|| self.nearest_forebear(process));
         let mut image =
             next_image(process, &event.workload.instance, before.as_ref(), programs, profiles, homes);
+        if let Some((recognised, program)) = self.recognised.remove(&key.pid)
+            && is_recognised(recognised, event)
+        {
+            image.programs = with_program(&image.programs, program);
+        }
         if let Action::Exec(exec) = &event.action {
             image.pipes = [pipe(&exec.stdin), pipe(&exec.stdout)];
         }
@@ -211,6 +231,26 @@ impl Lineage {
     pub fn instance_of(&self, process: ProcessId) -> Option<&str> {
         self.images.get(&process).map(|image| image.instance.as_ref())
     }
+}
+
+/// What was recognised is what did `event`. A process that ran already was recognised by what `/proc` says of it: its start
+/// in ticks, and no count of its programs.
+fn is_recognised(recognised: ProcessKey, event: &Event) -> bool {
+    const TICK_NS: u64 = 10_000_000;
+    let key = event.process.key;
+    if recognised.exec_id == 0 {
+        let is_same = recognised.start.0 / TICK_NS == key.start.0 / TICK_NS;
+        return is_same && !matches!(event.action, Action::Exec(_));
+    }
+    recognised == key
+}
+
+fn with_program(programs: &[ProgramIndex], one: ProgramIndex) -> Arc<[ProgramIndex]> {
+    let mut all = programs.to_vec();
+    all.push(one);
+    all.sort_unstable();
+    all.dedup();
+    all.into()
 }
 
 fn with(first: &ProcessKey, rest: &[ProcessKey]) -> Arc<[ProcessKey]> {

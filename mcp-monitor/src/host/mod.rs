@@ -4,7 +4,7 @@
 //! table of processes, [`script`] finds the script behind an interpreter, [`procfs`] answers for what no record
 //! told, [`users`] and [`container`] give names, [`dns`] reads answers,
 //! [`sockets`] says who resolves names and [`listeners`] who listens,
-//! [`relief`] turns counts into events, [`segment`] knows which segment belongs to which workload, [`clock`]
+//! [`relief`] turns counts into events, [`segment`] knows which segment belongs to which workload, [`unit`] names services, [`clock`]
 //! tells the time, and [`kernel`] and [`kernel_checks`] say what the kernel offers. Foreign files are read bounded and leniently; nothing here panics on them.
 
 mod action;
@@ -24,4 +24,5 @@ pub mod relief;
 pub mod script;
 pub mod segment;
 pub mod sockets;
+pub mod unit;
 pub mod users;

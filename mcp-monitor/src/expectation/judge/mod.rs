@@ -56,7 +56,7 @@ use super::{
     secrets::Secrets,
     settings::Settings,
 };
-use crate::event::{Action, BootNs, Decision, Event, FilePath, Outcome, Rule, Severity, Verdict};
+use crate::event::{Action, BootNs, Decision, Event, FilePath, Outcome, ProcessKey, Rule, Severity, Verdict};
 use allowed::Allowed;
 use case::Case;
 use context::Scopes;
@@ -346,6 +346,14 @@ impl Judge {
             self.scopes.forget(&ended);
             self.memory.forget(&ended);
             self.expectations.forget(&ended);
+        }
+    }
+
+    /// The process runs a program that the inventory recognised: it owns what `program` of `programs.yaml` owns, until it
+    /// executes another one.
+    pub fn own(&mut self, process: ProcessKey, program: &str) {
+        if let Ok(program) = self.programs.index(program, "agents.yaml") {
+            self.lineage.own(process, program);
         }
     }
 

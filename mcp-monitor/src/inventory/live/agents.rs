@@ -31,6 +31,7 @@ struct AgentText {
     packages: Vec<String>,
     #[serde(default)]
     scripts: Vec<String>,
+    owns: Option<String>,
     #[serde(default)]
     serves: Vec<Vec<String>>,
     #[serde(default)]
@@ -46,6 +47,8 @@ pub struct Agent {
     pub name: String,
     /// Starts servers and is no workload: an editor, a desktop program.
     pub only_client: bool,
+    /// The program of `programs.yaml` that it counts as.
+    pub owns: Option<String>,
     serves: Vec<Vec<String>>,
 }
 
@@ -107,6 +110,7 @@ impl Agents {
                     id: text.id,
                     name: text.name,
                     only_client,
+                    owns: text.owns,
                     serves: text.serves,
                 })
                 .collect(),
@@ -269,6 +273,15 @@ mod tests {
                 Some((expected.into(), Role::Runs)),
                 "{executable}"
             );
+        }
+    }
+
+    #[test]
+    fn what_agents_own_is_known_to_the_judge() {
+        let programs = crate::expectation::program::Programs::embedded().unwrap();
+        for agent in &Agents::embedded().unwrap().all {
+            let known = agent.owns.as_ref().is_none_or(|name| programs.index(name, "agents.yaml").is_ok());
+            assert!(known, "{}", agent.id);
         }
     }
 

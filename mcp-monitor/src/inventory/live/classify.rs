@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::{
     agents::{Agent, Agents, Role},
+    configured::ConfiguredWorkload,
     marks::{Mark, Marks},
     matching::{Matcher, Setting},
     program::{Execution, Program, identify},
@@ -79,9 +80,11 @@ pub enum Class {
     /// An agent, which is a workload.
     Agent(Agent),
     /// More of the agent that it was executed below: a helper, or the program behind its launcher.
-    SameAgent,
+    SameAgent(Agent),
     /// A server that a configuration declares.
     Declared(Arc<DeclaredServer>),
+    /// What an administrator names.
+    Configured(Arc<ConfiguredWorkload>),
     /// A server that no configuration declares.
     Undeclared,
     /// Holds two pipes of its parent and is unknown.
@@ -133,7 +136,7 @@ impl Classifier {
         if let Some((agent, Role::Runs)) = agent {
             return match scene.below {
                 // Its own helpers, and itself once more.
-                Below::Agent(id) if id == agent.id => Class::SameAgent,
+                Below::Agent(id) if id == agent.id => Class::SameAgent(agent.clone()),
                 _ if agent.only_client => Class::Ordinary,
                 _ => Class::Agent(agent.clone()),
             };

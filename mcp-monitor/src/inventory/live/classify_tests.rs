@@ -46,7 +46,8 @@ fn class(below: Below<'static>, pair: bool, executable: &str, words: &[&str]) ->
     };
     let program = CLASSIFIER.program(&execution);
     match CLASSIFIER.classify(&execution, &program, &scene(below, pair)) {
-        Class::SameAgent => "same agent".into(),
+        Class::Configured(one) => format!("configured {}", one.name),
+        Class::SameAgent(_) => "same agent".into(),
         Class::Agent(agent) => format!("agent {}", agent.id),
         Class::Declared(server) => format!("server {}", server.name),
         Class::Undeclared => format!("undeclared {}", Bytes::new(CLASSIFIER.name(&program)).escaped()),

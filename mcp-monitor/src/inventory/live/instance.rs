@@ -26,6 +26,8 @@ pub enum Origin {
     Agent,
     /// A server that a configuration declares.
     Declared(Arc<DeclaredServer>),
+    /// An administrator names it.
+    Configured,
     /// A server that none declares.
     Undeclared,
 }
@@ -38,6 +40,7 @@ impl Origin {
             Self::Named => "named",
             Self::Agent => "agent",
             Self::Declared(_) => "declared",
+            Self::Configured => "configured",
             Self::Undeclared => "undeclared",
         }
     }
@@ -138,8 +141,14 @@ pub struct Instance {
     pub user: Option<String>,
     /// Container.
     pub container: Option<String>,
-    /// The image of a container that it started.
+    /// The container's name.
+    pub container_name: Option<String>,
+    /// The image of the container that it runs in or started.
     pub image: Option<String>,
+    /// The container's labels, their values masked.
+    pub labels: Vec<(String, String)>,
+    /// The systemd unit that it runs in.
+    pub unit: Option<String>,
     /// How it is.
     pub state: State,
     /// When it was first seen.
@@ -204,6 +213,19 @@ pub fn undeclared_id(program: &Program, client: Option<&str>, uid: u32) -> Strin
         (None, None, None) => program.executable.as_slice().to_vec(),
     };
     id(&[b"server", client.unwrap_or_default().as_bytes(), uid.to_string().as_bytes(), &what])
+}
+
+/// The stable id of a workload that an administrator names.
+#[must_use]
+pub fn configured_id(name: &str) -> String {
+    id(&[b"configured", name.as_bytes()])
+}
+
+/// The stable id of a server that only its container's label names.
+#[must_use]
+pub fn labelled_id(name: &str, image: Option<&Package>) -> String {
+    let image = image.map(Package::key).unwrap_or_default();
+    id(&[b"container", name.as_bytes(), image.as_bytes()])
 }
 
 fn id(parts: &[&[u8]]) -> String {

@@ -12,6 +12,7 @@
 
 pub mod agents;
 pub mod classify;
+pub mod configured;
 pub mod instance;
 pub mod marks;
 pub mod matching;
@@ -25,6 +26,7 @@ pub mod suspects;
 pub mod tools;
 
 pub use classify::Classifier;
+pub use configured::Configured;
 pub use registry::{Host, Registry, Step};
 pub use snapshot::Snapshot;
 

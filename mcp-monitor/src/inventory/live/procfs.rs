@@ -28,7 +28,10 @@ use super::{
 };
 use crate::{
     event::{BootNs, Descriptor, DescriptorKind, ProcessId, ProcessKey, escape},
-    host::procfs::{ProcessSource as _, Procfs},
+    host::{
+        clock::Clock,
+        procfs::{ProcessSource as _, Procfs},
+    },
 };
 
 /// Bytes of a package's description that are read.
@@ -37,6 +40,10 @@ const DESCRIPTION_MAX_BYTES: u64 = 1024 * 1024;
 const FOLDERS_MAX: usize = 6;
 /// Entries of a folder of Python packages that are looked at.
 const ENTRIES_MAX: usize = 4096;
+/// Bytes of a file that holds a container's id.
+const ID_MAX_BYTES: u64 = 128;
+/// Descriptors of a client that are looked through for the ends of a server.
+const DESCRIPTORS_MAX: usize = 16 * 1024;
 /// Nanoseconds of a clock tick as `/proc` counts them.
 const TICK_NS: u64 = 10_000_000;
 
@@ -95,6 +102,55 @@ impl Host for HostProcfs {
         parent_and_start(process.pid)
             .is_some_and(|(_, start)| start.0 / TICK_NS == process.start.0 / TICK_NS || process.start.0 == 0)
     }
+
+    fn container_id_file(&mut self, process: ProcessId, path: &[u8]) -> Option<String> {
+        let file = open(process, path, OFlag::O_RDONLY)?;
+        let metadata = file.metadata().ok()?;
+        if !metadata.is_file() || metadata.len() > ID_MAX_BYTES {
+            return None;
+        }
+        let mut text = String::new();
+        file.take(ID_MAX_BYTES).read_to_string(&mut text).ok()?;
+        let id = text.trim();
+        (id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit())).then(|| id.to_owned())
+    }
+
+    fn unchanged_since(&mut self, process: ProcessKey, script: Option<&[u8]>, moment: BootNs) -> bool {
+        let executable = fs::metadata(format!("/proc/{}/exe", process.pid.0)).ok();
+        let script = script.map(|path| open(process.pid, path, OFlag::O_PATH)?.metadata().ok());
+        let files = [Some(executable), script];
+        files.into_iter().flatten().all(|file| file.is_some_and(|file| changed(&file).0 < moment.0))
+    }
+
+    fn holds(&mut self, process: ProcessKey, ends: [Descriptor; 2]) -> Option<bool> {
+        let wanted = ends.map(|end| match end.kind {
+            DescriptorKind::Pipe => Some(format!("pipe:[{}]", end.inode)),
+            DescriptorKind::Socket => end.peer_inode.map(|inode| format!("socket:[{inode}]")),
+            _ => None,
+        });
+        let [Some(input), Some(output)] = wanted else { return None };
+        let entries = fs::read_dir(format!("/proc/{}/fd", process.pid.0)).ok()?;
+        let (mut has_input, mut has_output) = (false, false);
+        for link in
+            entries.flatten().take(DESCRIPTORS_MAX).filter_map(|entry| fs::read_link(entry.path()).ok())
+        {
+            has_input |= link.as_os_str() == input.as_str();
+            has_output |= link.as_os_str() == output.as_str();
+            if has_input && has_output {
+                break;
+            }
+        }
+        self.lives(process).then_some(has_input && has_output)
+    }
+}
+
+/// When a file was written, moved or linked for the last time, on the clock of events. A process can set the time of
+/// a file's content, and not this one.
+fn changed(file: &fs::Metadata) -> BootNs {
+    use std::os::unix::fs::MetadataExt as _;
+    let changed = jiff::Timestamp::new(file.ctime(), i32::try_from(file.ctime_nsec()).unwrap_or(0));
+    let age = changed.map_or(0, |changed| jiff::Timestamp::now().duration_since(changed).as_nanos());
+    BootNs(Clock::now().0.saturating_sub(u64::try_from(age).unwrap_or(0)))
 }
 
 /// Parent and start of a process.
@@ -276,6 +332,45 @@ mod tests {
         let program = Program { runtime: Runtime::Python, script: Some(script), ..Program::default() };
         let found = HostProcfs::default().package(own(), &program).unwrap();
         assert_eq!(found.to_string(), "pypi:mcp-server-time==2026.10.19");
+    }
+
+    #[test]
+    fn who_holds_the_other_ends_is_seen() {
+        let mut host = HostProcfs::default();
+        let (_, start) = parent_and_start(own()).unwrap();
+        let key = ProcessKey { pid: own(), start, exec_id: 0 };
+        let end = |stream: &std::os::unix::net::UnixStream| {
+            let link = fs::read_link(format!("/proc/self/fd/{}", stream.as_raw_fd())).unwrap();
+            let text = link.to_str().unwrap().to_owned();
+            text.strip_prefix("socket:[").unwrap().strip_suffix(']').unwrap().parse().unwrap()
+        };
+        let (one, other) = std::os::unix::net::UnixStream::pair().unwrap();
+        let of = |peer| Descriptor {
+            kind: DescriptorKind::Socket,
+            peer_inode: Some(peer),
+            ..Descriptor::default()
+        };
+        let ends = [of(end(&one)), of(end(&other))];
+        assert_eq!(host.holds(key, ends), Some(true));
+        drop((one, other));
+        assert_eq!(host.holds(key, ends), Some(false));
+        assert_eq!(host.holds(key, [Descriptor::default(); 2]), None, "neither pipe nor socket");
+    }
+
+    #[test]
+    fn the_file_with_a_containers_id_is_read_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut host = HostProcfs::default();
+        let path = folder.path().join("cid");
+        let id = "0a".repeat(32);
+        fs::write(&path, format!("{id}\n")).unwrap();
+        let mut read = |path: &Path| host.container_id_file(own(), path.as_os_str().as_bytes());
+        assert_eq!(read(&path), Some(id));
+        fs::write(&path, "root:x:0:0").unwrap();
+        assert_eq!(read(&path), None);
+        fs::remove_file(&path).unwrap();
+        nix::unistd::mkfifo(&path, Mode::S_IRWXU).unwrap();
+        assert_eq!(read(&path), None, "a pipe");
     }
 
     #[test]

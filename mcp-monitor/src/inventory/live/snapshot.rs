@@ -93,9 +93,18 @@ pub struct InstanceView {
     /// Container.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<String>,
-    /// Image of the container that it started.
+    /// The container's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container_name: Option<String>,
+    /// Image of the container that it runs in or started.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
+    /// The container's labels, `NAME=VALUE`, masked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
+    /// The systemd unit that it runs in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
     /// Start, RFC 3339.
     pub started: String,
     /// End, RFC 3339.
@@ -252,7 +261,14 @@ fn view(instance: &Instance, clock: Clock) -> InstanceView {
         user: instance.user.as_ref().map_or_else(|| instance.uid.to_string(), |user| escape(user.as_bytes())),
         working_directory: instance.working_directory.escaped(),
         container: instance.container.clone(),
-        image: instance.image.clone(),
+        container_name: instance.container_name.as_ref().map(|name| escape(name.as_bytes())),
+        image: instance.image.as_ref().map(|image| escape(image.as_bytes())),
+        labels: instance
+            .labels
+            .iter()
+            .map(|(name, value)| escape(format!("{name}={value}").as_bytes()))
+            .collect(),
+        unit: instance.unit.as_ref().map(|unit| escape(unit.as_bytes())),
         started: clock.timestamp(instance.started).to_string(),
         ended: instance.ended.map(|ended| clock.timestamp(ended).to_string()),
         restarts: instance.earlier,

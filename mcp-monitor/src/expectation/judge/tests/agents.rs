@@ -62,10 +62,10 @@ fn a_child_of_the_owner_is_not_the_owner() {
     let mut play = Play::agent();
     let ssh = process(7, "/usr/bin/ssh", None);
     assert_eq!(play.rule(&ssh, read(KEY)), None);
-    let child = crate::event::ProcessKey { pid: crate::event::ProcessId(8), ..ssh.key };
+    let child = ProcessKey { pid: crate::event::ProcessId(8), ..ssh.key };
     play.done(&ssh, Action::Fork(child));
     let shell = crate::event::Process {
-        key: crate::event::ProcessKey { exec_id: 2, ..child },
+        key: ProcessKey { exec_id: 2, ..child },
         ..process(8, "/usr/bin/dash", None)
     };
     play.done(&shell, exec("/usr/bin/dash"));

@@ -107,6 +107,23 @@ fn owners_count_below_agents_and_launchers_while_they_launch() {
 }
 
 #[test]
+fn a_recognised_agent_owns_what_is_its_own_until_it_executes_something_else() {
+    let credentials = "/home/u/.claude/.credentials.json";
+    let elsewhere = process(7, "/srv/npm/node_modules/@anthropic-ai/claude-code/bin/claude.exe", None);
+    assert_eq!(Play::agent().rule(&elsewhere, read(credentials)), Some(Rule::SecretRead), "a place alone");
+    let mut play = Play::agent();
+    play.judge.own(elsewhere.key, "claude");
+    assert_eq!(play.done(&elsewhere, read(credentials)).decision.source, "owner");
+    assert_eq!(play.rule(&elsewhere, read(KEY)), Some(Rule::SecretRead), "not what is others'");
+    let mut tool = process(7, "/usr/bin/cat", None);
+    tool.key.exec_id += 1;
+    assert_eq!(play.rule(&tool, read(credentials)), Some(Rule::SecretRead));
+    let mut server = Play::plain();
+    server.judge.own(elsewhere.key, "claude");
+    assert_eq!(server.rule(&elsewhere, read(credentials)), Some(Rule::SecretRead), "an agent below a server");
+}
+
+#[test]
 fn a_script_is_followed_through_env() {
     let mut play = Play::plain();
     let env = process(10, "/usr/bin/env", Some(NPX));

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     event::{Decision, DescriptorKind, ExecObject, Outcome, ThreadId, Verdict},
-    inventory::{declared::Scope, live::testing::declared},
+    inventory::{containers::ContainerDetails, declared::Scope, live::testing::declared},
 };
 
 const CLAUDE: &str = "/home/u/.local/share/claude/versions/2.1.328";
@@ -16,6 +16,9 @@ const SECOND: u64 = 1_000_000_000;
 struct Stage {
     forebears: HashMap<u32, Forebear>,
     gone: HashSet<u32>,
+    id_file: Option<String>,
+    holds_nothing: HashSet<u32>,
+    written: HashSet<u32>,
 }
 
 impl Host for Stage {
@@ -36,6 +39,18 @@ impl Host for Stage {
     fn lives(&mut self, process: ProcessKey) -> bool {
         !self.gone.contains(&process.pid.0)
     }
+
+    fn container_id_file(&mut self, _process: ProcessId, _path: &[u8]) -> Option<String> {
+        self.id_file.clone()
+    }
+
+    fn unchanged_since(&mut self, process: ProcessKey, _script: Option<&[u8]>, _moment: BootNs) -> bool {
+        !self.written.contains(&process.pid.0)
+    }
+
+    fn holds(&mut self, process: ProcessKey, _ends: [Descriptor; 2]) -> Option<bool> {
+        Some(!self.holds_nothing.contains(&process.pid.0))
+    }
 }
 
 /// A registry with its host, driven as the kernel would.
@@ -52,7 +67,8 @@ fn key(pid: u32) -> ProcessKey {
 
 impl Play {
     fn new() -> Self {
-        let mut registry = Registry::new(Classifier::embedded().unwrap());
+        let mut registry =
+            Registry::new(Classifier::embedded().unwrap(), Arc::new(ContainerData::embedded().unwrap()));
         let scope = Scope::User;
         let servers = vec![
             declared("claude-code", scope.clone(), Some(1000), "files", &["npx", "-y", "@s/files", "/data"]),
@@ -231,6 +247,189 @@ fn the_program_behind_an_agents_launcher_is_the_agent() {
         play.seen(),
         ["codex Agent agent running 2 below -", "weather-mcp Server undeclared running 1 below codex"]
     );
+}
+
+#[test]
+fn an_agents_program_owns_what_is_its_own_unless_its_lineage_wrote_it() {
+    let mut play = Play::new();
+    let script = "/srv/node_modules/@openai/codex/bin/codex.js";
+    let native = "/srv/node_modules/@openai/codex/node_modules/@openai/codex-linux-x64/vendor/x/bin/codex";
+    play.enters(10, 100, false, "/usr/bin/node", &["node", script, "exec"]);
+    play.starts(10, 100, 11, 110, false, native, &["codex", "exec"]);
+    play.host.written = [12, 13].into();
+    play.starts(11, 110, 12, 120, false, native, &["codex", "exec"]);
+    play.starts(11, 110, 13, 130, false, CLAUDE, &["claude"]);
+    play.starts(11, 110, 14, 140, false, CLAUDE, &["claude"]);
+    let owns: Vec<(u32, &str)> = play
+        .steps
+        .iter()
+        .filter_map(|step| match step {
+            Step::Own { process, program } => Some((process.pid.0, program.as_str())),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(owns, [(10, "codex"), (11, "codex"), (14, "claude")]);
+}
+
+#[test]
+fn who_does_not_talk_to_the_agent_is_no_server_of_it() {
+    let mut play = agent_with_servers();
+    play.host.forebears = [(20, Forebear { key: key(10), ..Forebear::default() })].into_iter().collect();
+    play.host.holds_nothing = [10].into();
+    play.starts(10, 100, 20, 200, true, "/usr/bin/node", &["node", "/srv/weather-mcp/index.js"]);
+    assert_eq!(play.seen().len(), 3, "a tool's own server is the agent's: {:?}", play.seen());
+    play.host.holds_nothing.clear();
+    play.host.forebears.insert(21, Forebear { key: key(10), ..Forebear::default() });
+    play.starts(10, 100, 21, 210, true, "/usr/bin/node", &["node", "/srv/weather-mcp/index.js"]);
+    assert_eq!(play.seen().len(), 4, "{:?}", play.seen());
+}
+
+const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+const RUN: &[&str] = &["docker", "run", "-i", "--rm", "mcp/weather:1"];
+
+/// What an engine says of the container.
+fn told(image: &str, more: impl FnOnce(&mut ContainerDetails)) -> ContainerDetails {
+    let mut details = ContainerDetails {
+        id: ID.into(),
+        source: "docker".into(),
+        image: Some(image.into()),
+        ..ContainerDetails::default()
+    };
+    more(&mut details);
+    details
+}
+
+impl Play {
+    /// A runtime makes the container and executes the program in it.
+    fn contains(&mut self, segment: u64, pid: u32, words: &[&str]) {
+        self.enters(pid, segment, false, "/usr/sbin/runc", &["runc", "create", ID]);
+        self.fork(pid, pid + 1, segment);
+        self.registry.open(SegmentId(segment + 1), SegmentId(segment));
+        self.exec(pid + 1, segment + 1, false, "/memfd:runc_cloned:/proc/self/exe", &["runc", "init"]);
+        self.fork(pid + 1, pid + 2, segment + 1);
+        self.registry.open(SegmentId(segment + 2), SegmentId(segment + 1));
+        let process = Process {
+            key: key(pid + 2),
+            executable: "/busybox".into(),
+            arguments: words.iter().map(|word| Bytes::from(*word)).collect(),
+            container: Some(ID.into()),
+            mount_namespace: 2,
+            ..Process::default()
+        };
+        self.event(pid + 2, segment + 2, Action::Exec(Box::default()), process);
+    }
+
+    fn known(&mut self, details: ContainerDetails) {
+        let steps = self.registry.container_known(details, BootNs(self.now), &mut self.host);
+        self.steps.extend(steps);
+    }
+
+    fn muted(&self) -> Vec<u64> {
+        self.steps
+            .iter()
+            .filter_map(|step| if let Step::Mute(segment) = step { Some(segment.0) } else { None })
+            .collect()
+    }
+}
+
+#[test]
+fn a_container_is_its_clients_once_it_is_known_what_runs_in_it() {
+    let mut play = Play::new();
+    play.enters(10, 100, false, CLAUDE, &["claude"]);
+    play.starts(10, 100, 11, 110, true, "/usr/bin/docker", RUN);
+    play.contains(900, 20, &["sh", "/server.sh"]);
+    assert_eq!(play.muted(), [900, 901], "what the runtime does itself is nobody's");
+    assert!(play.seen()[1].contains("running 1"), "not known yet: {:?}", play.seen());
+    assert!(play.steps.iter().any(|step| matches!(step, Step::Ask { container, .. } if container == ID)));
+    play.known(told("mcp/weather:1", |_| {}));
+    assert!(play.seen()[1].contains("running 2"), "{:?}", play.seen());
+    let server = play.registry.instances().nth(1).unwrap();
+    assert_eq!(server.container.as_deref(), Some(ID));
+    // Whatever else is executed in there belongs to it as well.
+    play.contains(950, 30, &["sh"]);
+    assert!(play.seen()[1].contains("running 3"), "{:?}", play.seen());
+    assert!(play.dropped().is_empty());
+}
+
+#[test]
+fn a_container_is_recognised_by_file_name_command_and_order() {
+    let run = |more: &[&str], id_file: bool, details: ContainerDetails| {
+        let mut play = Play::new();
+        play.enters(10, 100, false, CLAUDE, &["claude"]);
+        // Another server of the same image.
+        let other = ["docker", "run", "-i", "--name", "other", "mcp/weather:1"];
+        play.starts(10, 100, 11, 110, true, "/usr/bin/docker", &other);
+        let words: Vec<&str> = ["docker", "run", "-i"].iter().chain(more).copied().collect();
+        play.starts(10, 100, 12, 120, true, "/usr/bin/docker", &words);
+        play.host.id_file = id_file.then(|| ID.to_owned());
+        play.contains(900, 20, &["sh"]);
+        play.known(details);
+        let joined = play.registry.instances().find(|one| one.processes == 2).map(|one| one.root.pid.0);
+        (joined, play.dropped())
+    };
+    let image = "mcp/weather:1";
+    let plain = || told(image, |_| {});
+    assert_eq!(run(&["--cidfile", "/c", image], true, plain()).0, Some(12));
+    assert_eq!(
+        run(&["--name", "mine", image], false, told(image, |one| one.name = Some("mine".into()))).0,
+        Some(12)
+    );
+    assert_eq!(run(&[image], false, told(image, |one| one.name = Some("other".into()))).0, Some(11));
+    assert_eq!(run(&[image], false, plain()).0, Some(12));
+    let labelled = told(image, |one| one.labels = vec![("team".into(), "web".into())]);
+    assert_eq!(run(&["-l", "team=web", image], false, labelled).0, Some(12));
+    let with = |words: &[&str]| {
+        told(image, |one| one.arguments = words.iter().map(|word| Bytes::from(*word)).collect())
+    };
+    assert_eq!(run(&[image, "--zone", "UTC"], false, with(&["--zone", "UTC"])).0, Some(12));
+    for (more, details) in [
+        (&[image, "--zone", "UTC"][..], with(&["--zone", "CET"])),
+        (&["mcp/weather:2"], plain()),
+        (&["-e", "KEY", image], plain()),
+        (&["-l", "team=web", image], plain()),
+        (&[image], told(image, |one| one.created = Some(BootNs(0)))),
+        (&[image], told(image, |one| one.told_by = 4711)),
+    ] {
+        // The clock of the play begins at one second; what is older than the clocks may differ is another run's.
+        let (joined, dropped) = run(more, false, details.clone());
+        let is_too_close = details.created.is_some();
+        assert!(is_too_close || joined.is_none() && dropped == [902], "{more:?}: {joined:?} {dropped:?}");
+    }
+}
+
+#[test]
+fn a_strangers_container_concerns_nobody_and_a_labelled_one_is_a_server() {
+    let mut play = Play::new();
+    play.contains(900, 20, &["nginx"]);
+    play.known(told("nginx", |_| {}));
+    assert_eq!((play.dropped(), play.seen().len()), (vec![902], 0));
+    let mut play = Play::new();
+    play.contains(900, 20, &["server"]);
+    play.known(told("mcp/time", |one| one.labels = vec![("docker-mcp-name".into(), "time".into())]));
+    assert_eq!(play.seen(), ["time Server undeclared running 1 below -"]);
+    let mut play = Play::new();
+    play.contains(900, 20, &["server"]);
+    let steps = play.tick(5);
+    assert!(
+        steps.iter().any(|step| matches!(step, Step::Drop(SegmentId(902)))),
+        "nobody knows it: {steps:?}"
+    );
+}
+
+#[test]
+fn a_command_in_a_running_container_is_whose_asked_for_it() {
+    let mut play = Play::new();
+    play.enters(10, 100, false, CLAUDE, &["claude"]);
+    let words = ["docker", "exec", "-i", "box", "/busybox", "sh", "/server.sh"];
+    play.starts(10, 100, 11, 110, true, "/usr/bin/docker", &words);
+    play.contains(900, 20, &["/busybox", "sh", "/server.sh"]);
+    play.known(told("box:1", |one| one.name = Some("box".into())));
+    // Nobody declares it: it is the agent's, as the command that asked for it.
+    assert_eq!(play.seen(), ["claude-code Agent agent running 3 below -"]);
+    // What the container's own program is, nobody here asked for.
+    play.contains(950, 30, &["sleep", "600"]);
+    play.known(told("box:1", |one| one.name = Some("box".into())));
+    assert_eq!(play.dropped(), [952]);
 }
 
 #[test]
