@@ -1,20 +1,26 @@
 """A model on loopback that answers with one tool call after another: Anthropic's messages and OpenAI's responses.
 
 `model.py PORT-FILE SCRIPT`: each line of SCRIPT is a shell command. The n-th request with tools gets the n-th command as a
-call of the client's shell tool; after the last one the answer is a plain text, which ends the client's turn.
+call of the client's shell tool; after the last one the answer is a plain text, which ends the client's turn. For `@wait FILE`
+the client is kept waiting until FILE is there.
 """
-import json, sys, threading
+import json, os, sys, threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 commands = [line.rstrip("\n") for line in open(sys.argv[2]) if line.strip()]
 lock = threading.Lock()
-state = {"next": 0}
+state = {"next": 0, "waited": 0}
 
 
 def next_command():
     with lock:
         number = state["next"]
-        state["next"] += 1
+        if number < len(commands) and commands[number].startswith("@wait "):
+            if not os.path.exists(commands[number][len("@wait "):]):
+                state["waited"] += 1
+                return (100000 + state["waited"], "sleep 0.5")
+            number += 1
+        state["next"] = number + 1
     return (number, commands[number]) if number < len(commands) else (number, None)
 
 
@@ -99,7 +105,7 @@ class Stub(BaseHTTPRequestHandler):
                     "content": [{"type": "output_text", "text": "done", "annotations": []}]}
         else:
             name = "exec_command" if "exec_command" in names else "shell_command" if "shell_command" in names else "shell"
-            given = {"exec_command": {"cmd": command}, "shell_command": {"command": command},
+            given = {"exec_command": {"cmd": command, "yield_time_ms": 120000}, "shell_command": {"command": command},
                      "shell": {"command": ["bash", "-lc", command]}}[name]
             item = {"type": "function_call", "id": f"fc_{number}", "call_id": f"call_{number}", "name": name,
                     "arguments": json.dumps(given), "status": "completed"}

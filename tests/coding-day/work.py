@@ -1,4 +1,11 @@
-"""The tool calls of a day, one shell command a line: packages, builds, a server, then fifty rounds of edit, test, commit."""
+"""The tool calls of a day, one shell command a line: packages, builds, a server, then rounds of edit, test, commit.
+
+`work.py ROUNDS`. $DAY_SSH_PORT is the port of an SSH server on loopback that takes the day's key, $DOCKER_HOST a daemon;
+without them what needs them is left out.
+"""
+import sys
+
+rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 50
 
 commands = [
     "git init -q -b main . && git config user.name day && git config user.email day@example.invalid",
@@ -12,15 +19,22 @@ commands = [
     "curl -fsS -o /dev/null https://pypi.org/simple/idna/",
     "curl -fsS -o /dev/null https://registry.npmjs.org/is-odd",
     "(mkdir -p crate && cd crate && cargo init -q --name day --vcs none . && cargo build -q && cargo test -q)",
-    "(python3 -m http.server 18931 --bind 0.0.0.0 >/dev/null 2>&1 & echo $! > server.pid); sleep 1; "
-    "curl -fsS -o /dev/null http://127.0.0.1:18931/; kill $(cat server.pid); rm server.pid",
+    'if [ -n "$DAY_SSH_PORT" ]; then git init -q --bare "$DAY/pushed.git"; GIT_SSH_COMMAND="ssh -p $DAY_SSH_PORT -i '
+    '$HOME/.ssh/id_ed25519 -o StrictHostKeyChecking=no -o UserKnownHostsFile=$HOME/.ssh/known_hosts" '
+    'git push -q "root@127.0.0.1:$DAY/pushed.git" main; fi',
+    'if command -v gh >/dev/null; then gh auth status 2>&1 | head -3; fi',
+    'if [ -n "$DOCKER_HOST" ]; then printf "FROM mcp/weather:1.0\\nCOPY .env.example /x\\n" > Dockerfile && '
+    'DOCKER_BUILDKIT=0 docker build -q . && DOCKER_BUILDKIT=0 docker run --rm --network none --entrypoint /busybox '
+    'mcp/weather:1.0 echo in a container; fi',
+    "(PORT=$((20000 + $$ % 10000)); python3 -m http.server $PORT --bind 0.0.0.0 >/dev/null 2>&1 & echo $! > server.pid; sleep 1; "
+    "curl -fsS -o /dev/null http://127.0.0.1:$PORT/; kill $(cat server.pid); rm server.pid)",
     "ps aux | head -3; df -h . ; uname -a",
     "cat /etc/os-release | head -2",
     "git log --oneline | head",
     'find . -maxdepth 2 -not -path "./node_modules/*" | head -20',
     "ls -la ~ | head",
 ]
-for n in range(50):
+for n in range(rounds):
     commands += [
         rf'mkdir -p src test && printf "exports.f{n} = () => {n};\n" > src/f{n}.js',
         rf'printf "const t = require(\"node:test\"); const a = require(\"node:assert\");\nt(\"f{n}\", () => '

@@ -86,6 +86,7 @@ const FOR_TESTS: &[Step] = &[
     ("node", packages::node),
     ("uv", packages::uv),
     ("receivers", packages::receivers),
+    ("agents' tools", packages::agents_tools),
 ];
 
 const FOR_KAFKA: &[Step] = &[("libraries for Kafka", packages::kafka)];

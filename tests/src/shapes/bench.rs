@@ -4,6 +4,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::OnceLock,
     thread,
     time::{Duration, Instant},
 };
@@ -12,6 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use super::{
+    docker::{self, Docker},
     plan,
     talk::{Server, own_server},
 };
@@ -42,6 +44,7 @@ pub struct Bench {
     pub(super) cache: PathBuf,
     /// A server that ran before the monitor did.
     pub(super) early: Server,
+    docker: OnceLock<std::result::Result<Docker, String>>,
     monitor: Child,
     program: PathBuf,
 }
@@ -75,7 +78,15 @@ impl Bench {
             .stdout(Stdio::null())
             .stderr(talk);
         let child = run.spawn().with_context(|| format!("start {}", monitor.display()))?;
-        let mut bench = Self { scratch, home, cache, early, monitor: child, program: monitor.to_owned() };
+        let mut bench = Self {
+            scratch,
+            home,
+            cache,
+            early,
+            monitor: child,
+            program: monitor.to_owned(),
+            docker: OnceLock::new(),
+        };
         let begin = Instant::now();
         while !bench.workloads(&[]).is_ok_and(|all| all["schema"] == "mcp-monitor/inventory/v1") {
             if let Some(status) = bench.monitor.try_wait()? {
@@ -89,12 +100,13 @@ impl Bench {
 
     /// Every shape.
     pub fn shapes(&self) -> impl Iterator<Item = (&'static str, fn(&Self) -> Result<Outcome>)> + use<> {
-        plan::SHAPES.iter().copied()
+        plan::SHAPES.iter().chain(docker::SHAPES).copied()
     }
 
     /// Ends the monitor; what it wrote is kept when something failed.
     pub fn end(mut self, keep: bool) -> Result<()> {
         drop(self.early);
+        drop(self.docker);
         // SAFETY: our own child, not waited for yet.
         unsafe { libc::kill(i32::try_from(self.monitor.id())?, libc::SIGTERM) };
         let status = self.monitor.wait()?;
@@ -204,6 +216,11 @@ impl Bench {
         let mut install = self.command(&["pip", "install", "--quiet", package]);
         install.env_remove("PIP_USER");
         quiet(install, package)
+    }
+
+    /// A Docker daemon of our own; why there is none.
+    pub(super) fn docker(&self) -> std::result::Result<&Docker, &str> {
+        Docker::of(&self.docker, &self.scratch.join("docker"))
     }
 
     fn said(&self) -> String {

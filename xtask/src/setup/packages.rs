@@ -55,6 +55,35 @@ pub(super) fn debian(mode: Mode) -> Found {
     }
 }
 
+/// What agents work with: a Docker daemon with a program to put into an image, Podman, an SSH server, gh. Without one of them
+/// what needs it is reported as not run.
+pub(super) fn agents_tools(mode: Mode) -> Found {
+    const TOOLS: &[(&str, &str)] = &[
+        ("dockerd", "docker.io"),
+        ("busybox", "busybox-static"),
+        ("podman", "podman"),
+        ("sshd", "openssh-server"),
+        ("gh", "gh"),
+    ];
+    let absent = || {
+        let lacks = |(program, _): &&(&str, &str)| command::find(program).is_none();
+        TOOLS.iter().filter(lacks).map(|(_, package)| *package).collect::<Vec<_>>()
+    };
+    let missing = absent();
+    if missing.is_empty() {
+        return Found::There(format!("{} programs", TOOLS.len()));
+    }
+    let why = anyhow!("not installed: {}", missing.join(" "));
+    if mode == Mode::Check {
+        return Found::lacking(why, repair(&missing));
+    }
+    match install(&missing) {
+        Ok(()) if absent().is_empty() => Found::Installed(missing.join(" ")),
+        Ok(()) => Found::lacking(anyhow!("still without: {}", absent().join(" ")), repair(&missing)),
+        Err(failed) => Found::lacking(anyhow!("{why}; {failed:#}"), repair(&missing)),
+    }
+}
+
 /// A compiler for 32-bit programs, which some evasions need; without it those are reported as not run.
 pub(super) fn multilib(mode: Mode) -> Found {
     let there = || std::path::Path::new("/usr/lib32/libc.a").exists();
