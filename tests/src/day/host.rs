@@ -20,7 +20,7 @@ use super::{
 };
 
 /// How long the monitor may take to begin.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// How long one agent's day may take.
 const DAY_MAX: Duration = Duration::from_mins(30);
 /// How long the monitor takes to look at settings that were written, and to tell.

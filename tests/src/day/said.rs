@@ -53,6 +53,7 @@ impl Said {
     }
 
     /// How many findings are of each severity: high or critical, medium, low.
+    #[must_use]
     pub fn severities(&self) -> [usize; 3] {
         let findings = self.latest();
         let count = |severities: &[&str]| {
@@ -79,6 +80,7 @@ pub(super) fn is_quiet(severities: [usize; 3]) -> bool {
 }
 
 /// Says whether a day was quiet.
+#[must_use]
 pub fn judge_quiet(said: &Said) -> bool {
     said.print();
     let count = |word: &str| said.steps.lines().filter(|line| line.starts_with(word)).count();
@@ -106,6 +108,7 @@ pub fn acts(path: &Path) -> Result<Vec<Act>> {
 }
 
 /// Says of each act whether it was found on the right process, and on `workload` where one is given.
+#[must_use]
 pub fn judge_bad(said: &Said, acts: &[Act], workload: Option<&str>) -> bool {
     let mut found = 0;
     let mut rules = BTreeSet::new();

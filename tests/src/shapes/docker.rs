@@ -280,11 +280,11 @@ fn three_at_once(bench: &Bench) -> Result<Outcome> {
     });
     let servers = started.into_iter().collect::<Result<Vec<_>>>()?;
     for name in names {
-        let filter = format!("{{{{range .Args}}}}{{{{.}}}} {{{{end}}}}");
+        let filter = "{{range .Args}}{{.}} {{end}}";
         let ids = docker.say(&["ps", "-q", "--no-trunc"])?;
         let mut id = None;
         for one in ids.lines() {
-            if docker.say(&["inspect", "--format", &filter, one])?.contains(&format!("zone-{name}")) {
+            if docker.say(&["inspect", "--format", filter, one])?.contains(&format!("zone-{name}")) {
                 id = Some(one.to_owned());
             }
         }
