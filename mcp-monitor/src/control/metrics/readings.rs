@@ -61,7 +61,9 @@ fn seconds(time: Timestamp) -> f64 {
 
 fn put_sinks(fields: &Fields, board: Option<&Board>) {
     let counters = [&fields.sink_sent, &fields.sink_retried, &fields.sink_dropped, &fields.sink_heartbeats];
-    counters.into_iter().for_each(|counters| counters.reset());
+    for counter in counters {
+        counter.reset();
+    }
     let now = Timestamp::now();
     for (name, sink) in board.map(Board::read).unwrap_or_default() {
         let name = name.as_str();

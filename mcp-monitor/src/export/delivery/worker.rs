@@ -454,11 +454,11 @@ impl Worker {
             checkpoint: self.source.checkpoint().unwrap_or_default(),
         };
         let record = heartbeat::record(&beat).map_err(|error| error.to_string());
-        let redacted = record.and_then(|record| {
+        let checked = record.and_then(|record| {
             let line = self.redactor.line(record.line()).ok_or_else(|| "not JSON".to_owned())?;
             Record::parse(&line).map_err(|error| error.to_string())
         });
-        match redacted.map(|record| self.attempt(&[record])) {
+        match checked.map(|record| self.attempt(&[record])) {
             Ok(Ok(taken)) if taken.rejected.is_empty() && taken.again.is_empty() => self.note_success(),
             Ok(Ok(taken)) => {
                 let answer = taken.rejected.into_iter().map(|(_, answer)| answer).next();
