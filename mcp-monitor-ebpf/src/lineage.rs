@@ -170,6 +170,12 @@ pub(crate) fn may_be_labelled() -> bool {
     hint::may_be_labelled((helpers::bpf_get_current_pid_tgid() >> 32) as u32)
 }
 
+/// True when the current process seems to belong to a lineage, of which whoever goes on makes sure by [`current`].
+#[inline(always)]
+pub(crate) fn is_labelled() -> bool {
+    entry((helpers::bpf_get_current_pid_tgid() >> 32) as u32).is_some()
+}
+
 /// The segment of another process, 0 if it belongs to none, and its start.
 #[inline(always)]
 pub(crate) fn of_task(task: Address) -> (u32, u64, u64) {

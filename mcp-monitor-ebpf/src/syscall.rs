@@ -83,9 +83,11 @@ impl Registers {
 #[raw_tracepoint(tracepoint = "sys_exit")]
 pub fn syscall_exit(context: RawTracePointContext) -> i32 {
     // Everybody's system calls pass here: one look-up, then out.
-    if lineage::may_be_labelled() {
+    let bystanders = kernel::BYSTANDERS_ENABLED.load() != 0;
+    // A hint may have outlived its label: then the process is a bystander.
+    if lineage::may_be_labelled() && (!bystanders || lineage::is_labelled()) {
         exits(context.arg::<u64>(0) as Address, context.arg::<u64>(1) as i64);
-    } else if kernel::BYSTANDERS_ENABLED.load() != 0 {
+    } else if bystanders {
         bystander_exits(context.arg::<u64>(0) as Address, context.arg::<u64>(1) as i64);
     }
     0
