@@ -16,7 +16,7 @@ use anyhow::{Context, Result};
 use crate::{command, places, setup};
 
 /// The targets: programs of `mcp-monitor/fuzz/Cargo.toml`.
-const TARGETS: [&str; 6] = ["decode", "mask", "catalogue", "judge", "dns", "declared"];
+const TARGETS: [&str; 7] = ["decode", "mask", "catalogue", "judge", "dns", "declared", "expectation"];
 /// What cargo-fuzz has the compiler do, without a sanitizer: the code is safe Rust but for a few checked lines.
 const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module \
     -Cllvm-args=-sanitizer-coverage-level=4 \

@@ -98,7 +98,9 @@ fn destination(finding: &Finding, rule: &str) -> Result<Entry, NotAllowed> {
         let udp = if network.transport == *"udp" { "/udp" } else { "" };
         let port = network.port.filter(|port| *port != 0).map_or_else(String::new, |port| format!(":{port}"));
         let known = network.name_confidence.as_ref().is_some_and(|confidence| *confidence != *"unresolved");
-        let host = match network.name.as_ref().filter(|_| known && rule != "metadata-egress") {
+        // Of what stays on this host the name says nothing: the hosts file may give it several.
+        let by_name = known && rule != "metadata-egress" && !is_own_host(address);
+        let host = match network.name.as_ref().filter(|_| by_name) {
             Some(name) => name.escaped().into_owned(),
             None => bracketed(&address.to_string()),
         };

@@ -116,7 +116,9 @@ impl Node {
         let mut before: &[u8] = b"";
         for name in path.split(|&byte| byte == b'/').filter(|name| !name.is_empty()) {
             let key = changing(name, before)
-                .map_or_else(|| escaped_bytes(name), |pattern| pattern.as_bytes().to_vec());
+                .map(str::to_owned)
+                .or_else(|| with_made_up(name))
+                .map_or_else(|| escaped_bytes(name), String::into_bytes);
             node = node.children.entry(key).or_default();
             node.paths += 1;
             before = name;
@@ -191,6 +193,48 @@ fn changing(name: &[u8], parent: &[u8]) -> Option<&'static str> {
         }
     }
     None
+}
+
+/// A name of several parts of which some are made up: `memory.json.3fc588ff….tmp`, `2d515988d50291a8.msgpack`, `.tmpYw3QUR`.
+fn with_made_up(name: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(name).ok()?;
+    let mut found = false;
+    let parts: Vec<String> = text
+        .split('.')
+        .map(|part| {
+            if let Some(random) = part.strip_prefix("tmp")
+                && is_random(random, 6)
+            {
+                found = true;
+                return String::from("tmp*");
+            }
+            if is_hash(part) || is_uuid(part) || is_random(part, 16) {
+                found = true;
+                return String::from("*");
+            }
+            escaped(part)
+        })
+        .collect();
+    found.then(|| parts.join("."))
+}
+
+/// Hexadecimal digits that nobody wrote.
+fn is_hash(text: &str) -> bool {
+    text.len() >= 8
+        && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+        && text.bytes().any(|byte| byte.is_ascii_digit())
+        && text.bytes().any(|byte| byte.is_ascii_alphabetic())
+}
+
+/// Letters and digits as a generator of names makes them: at least so many, of all kinds, or with capitals within.
+fn is_random(text: &str, least: usize) -> bool {
+    let count = |kind: fn(&u8) -> bool| text.bytes().filter(kind).count();
+    let (digits, capitals, small) =
+        (count(u8::is_ascii_digit), count(u8::is_ascii_uppercase), count(u8::is_ascii_lowercase));
+    let only = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+    let all_kinds = digits > 0 && capitals > 0 && small > 0;
+    let mixed = least < 16 && (capitals > 0 && small > 0 || digits > 0 && (capitals > 0 || small > 0));
+    only && text.len() >= least && text.len() <= 64 && (all_kinds || mixed)
 }
 
 fn is_uuid(text: &str) -> bool {
@@ -271,4 +315,36 @@ fn with_variable(text: &str, places: &Places) -> String {
 #[must_use]
 pub fn shown(path: &[u8]) -> String {
     escape(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_nobody_wrote_become_wildcards_and_others_stay() {
+        let of = |name: &str| with_made_up(name.as_bytes());
+        for (name, pattern) in [
+            ("memory.json.3fc588ffae1ac4d9adbf85af2ae4b543.tmp", "memory.json.*.tmp"),
+            ("2d515988d50291a8.msgpack", "*.msgpack"),
+            (".tmpYw3QUR", ".tmp*"),
+            ("umWCwqP8iKBMSODa", "*"),
+            ("fvFJqRi-Zzu2xNBz", "*"),
+        ] {
+            assert_eq!(of(name).as_deref(), Some(pattern), "{name}");
+        }
+        for name in [
+            "server-filesystem",
+            "template",
+            "README.md",
+            "node_modules",
+            "tmpfiles",
+            "tmp",
+            "deadbeef",
+            "2026",
+            "MyComponentFactory.tsx",
+        ] {
+            assert_eq!(of(name), None, "{name}");
+        }
+    }
 }

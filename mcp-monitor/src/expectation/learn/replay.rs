@@ -100,6 +100,10 @@ fn rule_after(
     if before.is_some() && rule.is_none() {
         return before.cloned();
     }
+    if event.kind == *"close" && before.is_none() {
+        // The connection was judged when it was made.
+        return None;
+    }
     if source == "command-line" || source.starts_with("expectation:") {
         (verdict, rule, source) = without_declarations(event, ground);
     }
