@@ -25,6 +25,13 @@ pub(super) fn real_servers() -> Result<Count> {
     from_program("real-servers", &["--cache", &cache.to_string_lossy()])
 }
 
+/// Expectations of real servers, learnt and promoted, and the servers taken over.
+pub(super) fn expectations() -> Result<Count> {
+    // The packages of the part before.
+    let cache = places::cache()?.join("real-servers");
+    from_program("expectations", &["--cache", &cache.to_string_lossy()])
+}
+
 /// Real clients write configurations, and the inventory must find the servers in them.
 pub(super) fn clients() -> Result<Count> {
     let cache = places::cache()?.join("clients");
