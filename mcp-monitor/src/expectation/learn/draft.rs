@@ -264,7 +264,8 @@ fn list(text: &mut String, key: &str, entries: &[Entry], indent: &str) {
         return;
     }
     let _ = writeln!(text, "{key}:");
-    for Entry { text: value, why } in entries {
+    let mut seen = std::collections::BTreeSet::new();
+    for Entry { text: value, why } in entries.iter().filter(|entry| seen.insert(entry.text.as_str())) {
         let _ = writeln!(text, "{indent}  - {}  # {}", quoted(value), escape(why.as_bytes()));
     }
 }

@@ -320,12 +320,18 @@ fn sandbox_settings(settings: &Node, path: &Path, grants: &mut Grants) {
         let source = place(paths, "allowWrite");
         let paths: Vec<Grant> =
             texts(paths).into_iter().map(|what| Grant { what, source: source.clone() }).collect();
-        grants.read.extend(paths.iter().cloned());
+        // Reading is free there unless it is denied: that is a note, and no list of what may be read.
+        if files.get("allowRead").is_some() {
+            grants.read.extend(paths.iter().cloned());
+        }
         grants.write().extend(paths);
     }
     for key in ["denyRead", "denyWrite"] {
         if let Some(paths) = files.get(key) {
             let all: Vec<String> = texts(paths).iter().map(|path| escape(path.as_bytes())).collect();
+            if all.is_empty() {
+                continue;
+            }
             grants.notes.push(format!("{}: {}", place(paths, key), all.join(", ")));
         }
     }
