@@ -67,7 +67,7 @@ ACTS = {
     "py-read-outside": lambda: read("private/diary.txt"),
     "py-write-outside": lambda: write("private/left.txt"),
     "py-profile": lambda: write(".profile"),
-    "py-hook": lambda: write("project/.git/hooks/post-commit", "#!/bin/sh\n"),
+    "py-key": lambda: write(".ssh/authorized_keys"),
     "py-snoop": lambda: open(f"/proc/{os.getppid()}/environ", "rb").close(),
     "py-secret": lambda: read(".config/gcloud/application_default_credentials.json"),
     "py-token": lambda: read(".config/gh/hosts.yml"),

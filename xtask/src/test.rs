@@ -81,7 +81,7 @@ const PARTS: &[Part] = &[
     Part { name: "packages", when: When::Usual, run: |_| packages::all() },
     Part { name: "machines", when: When::Usual, run: machines::all },
     Part { name: "real-servers", when: When::Usual, run: |_| live::real_servers() },
-    Part { name: "expectations", when: When::Usual, run: |_| live::expectations() },
+    Part { name: "expectations", when: When::All, run: |_| live::expectations() },
     Part { name: "clients", when: When::Usual, run: |_| live::clients() },
     Part { name: "real-servers-in-machine", when: When::All, run: |_| machines::real_servers() },
     Part { name: "service-in-machine", when: When::All, run: |_| machines::service() },

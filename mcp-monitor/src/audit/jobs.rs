@@ -127,10 +127,7 @@ fn job(line: &str, with_user: bool) -> Option<(Option<u32>, String)> {
     }
     let words: Vec<&str> = line.split_whitespace().collect();
     let is_time = |word: &&str| word.chars().all(|one| one.is_ascii_alphanumeric() || "*,-/".contains(one));
-    if words.len() < 6 + skip
-        || !words.iter().take(5).all(|word| is_time(&word))
-        || words.first()?.contains('=')
-    {
+    if words.len() < 6 + skip || !words.iter().take(5).all(is_time) || words.first()?.contains('=') {
         return None;
     }
     Some((words.get(1)?.parse().ok(), words.get(5 + skip..)?.join(" ")))

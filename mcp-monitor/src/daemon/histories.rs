@@ -24,7 +24,7 @@ use crate::{
 /// Name of the file, in the store's directory.
 const FILE: &str = "servers.json";
 /// How often it is written when something changed.
-const SAVE_EVERY: Duration = Duration::from_secs(60);
+const SAVE_EVERY: Duration = Duration::from_mins(1);
 /// Words of a command that may be program files.
 const WORDS_MAX: usize = 4;
 
@@ -128,13 +128,13 @@ pub(super) fn nature_of_instance(instance: &Instance) -> Nature {
         }
     }
     let declaration = match &instance.origin {
-        Origin::Declared(server) => declaration(server),
+        Origin::Declared(server) => Some(declaration(server)),
         Origin::Named | Origin::Agent | Origin::Configured | Origin::Undeclared => None,
     };
     Nature { package: package.map(ToString::to_string), programs, image: instance.image.clone(), declaration }
 }
 
-fn declaration(server: &DeclaredServer) -> Option<(String, String)> {
+fn declaration(server: &DeclaredServer) -> (String, String) {
     let mut text = String::new();
     match &server.transport {
         Transport::Stdio { command, arguments, .. } => {
@@ -150,7 +150,7 @@ fn declaration(server: &DeclaredServer) -> Option<(String, String)> {
         text.push('\n');
     }
     let place = escape(server.place.path.as_os_str().as_bytes());
-    Some((place, revision(&text)))
+    (place, revision(&text))
 }
 
 fn marked(path: &Path) -> Option<(String, String)> {

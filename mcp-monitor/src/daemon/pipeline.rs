@@ -124,6 +124,7 @@ struct Stages<'stream> {
 }
 
 impl<'stream> Pipeline<'stream> {
+    #[allow(clippy::too_many_arguments, reason = "the stages, each handed over once")]
     pub(super) fn new(
         sensor: Sensor,
         judge: Box<Judge>,

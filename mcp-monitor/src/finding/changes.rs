@@ -66,7 +66,9 @@ impl Nature {
         let mut changes = Vec::new();
         if let Some(package) = now.package {
             match &self.package {
-                Some(before) if *before != package => changes.push(format!("{before} became {package}")),
+                Some(before) if *before != package => {
+                    changes.push(format!("{before} became {package}"));
+                }
                 _ => {}
             }
             self.package = Some(package);
@@ -74,7 +76,7 @@ impl Nature {
         for (path, mark) in now.programs {
             match self.programs.get(&path) {
                 Some(before) if *before != mark => {
-                    changes.push(format!("{} is another file", escape(path.as_bytes())))
+                    changes.push(format!("{} is another file", escape(path.as_bytes())));
                 }
                 _ => {}
             }
@@ -98,7 +100,7 @@ impl Nature {
         if let Some((place, hash)) = now.declaration {
             match &self.declaration {
                 Some((_, before)) if *before != hash => {
-                    changes.push(format!("its entry in {place} was changed"))
+                    changes.push(format!("its entry in {place} was changed"));
                 }
                 _ => {}
             }
@@ -255,7 +257,7 @@ impl Changes {
         {
             let what = std::mem::take(&mut living.untold).join("; ");
             event.rule = Some(Rule::ServerChanged);
-            event.decision.source = INFORMATIONAL.to_owned();
+            INFORMATIONAL.clone_into(&mut event.decision.source);
             event.decision.reason =
                 format!("{what}. Nothing new was seen of it yet; what it gains is told as it comes");
             return;
@@ -279,7 +281,7 @@ impl Changes {
                         if others > 0 { format!("; {others} other new thing(s)") } else { String::new() };
                     event.rule = Some(Rule::ServerChanged);
                     event.verdict = Verdict::Unexpected;
-                    event.decision.source = GAINED.to_owned();
+                    GAINED.clone_into(&mut event.decision.source);
                     event.decision.reason = format!("does what it never did {since}{more}");
                 }
                 Some(_) => {

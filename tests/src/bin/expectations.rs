@@ -39,9 +39,13 @@ const SECRETS: [&str; 11] = [
     ".config/gcloud/application_default_credentials.json",
     ".config/gh/hosts.yml",
 ];
-/// Makes the network, then becomes what follows.
-const NETWORK: &str = "ip link set lo up && ip addr add 203.0.113.1/24 dev lo && ip addr add 169.254.169.254/32 dev lo && \
-                       exec \"$@\"";
+/// Where the caches lie while servers run.
+const CACHE: &str = "/srv/mcp-monitor-caches";
+/// Puts the caches there, then becomes what follows.
+const CACHES: &str = "mount --bind \"$0\" /srv/mcp-monitor-caches && exec \"$@\"";
+/// Makes the network as well.
+const NETWORK: &str = "mount --bind \"$0\" /srv/mcp-monitor-caches && ip link set lo up && \
+                       ip addr add 203.0.113.1/24 dev lo && ip addr add 169.254.169.254/32 dev lo && exec \"$@\"";
 
 #[derive(Parser)]
 #[command(about = "Learns expectations of real servers, promotes them, and has the servers taken over")]
@@ -73,7 +77,7 @@ struct Table {
 
 #[derive(Clone, Deserialize)]
 struct Act {
-    act: String,
+    name: String,
     server: String,
     rule: String,
     object: String,
@@ -239,11 +243,11 @@ fn run(arguments: &Arguments) -> Result<bool> {
                 skipped += 1;
                 println!("{}: not run: {why}", server.name);
             }
-            Ok(Lived::Rows(quiet, found)) => {
-                match quiet {
-                    Ok(line) => {
+            Ok(Lived::Rows(calm, found)) => {
+                match calm {
+                    Ok(summary) => {
                         passed += 1;
-                        println!("{}: {line} ({:.0} s)", server.name, begin.elapsed().as_secs_f32());
+                        println!("{}: {summary} ({:.0} s)", server.name, begin.elapsed().as_secs_f32());
                     }
                     Err(why) => {
                         failed += 1;
@@ -312,7 +316,7 @@ impl Life<'_> {
         }
         let proposal = self.folder.join(format!("{}.yaml", self.server.name));
         let propose = ["expect", "propose", "--instances", "2", "--store"];
-        let text = self.ask(Command::new(self.monitor).args(propose).arg(&store))?;
+        let text = Self::ask(Command::new(self.monitor).args(propose).arg(&store))?;
         fs::write(&proposal, &text)?;
         if let Some(keep) = &self.arguments.keep {
             fs::create_dir_all(keep)?;
@@ -320,14 +324,14 @@ impl Life<'_> {
         }
         let directory = self.folder.join("expectations.d");
         let promote = ["expect", "promote", "--accept-gaps", "--directory"];
-        self.ask(Command::new(self.monitor).args(promote).arg(&directory).arg(&proposal))?;
+        Self::ask(Command::new(self.monitor).args(promote).arg(&directory).arg(&proposal))?;
         let expectation = directory.join(format!("{}.yaml", self.server.name));
 
         let output = self.folder.join("quiet.jsonl");
         let watch = Watch { store: None, expectation: Some(&expectation), output: &output };
         self.talk(&home, Some(&watch), &(self.server.other)(&home), &[])?;
         let found = findings(&output)?;
-        let quiet = if found.is_empty() {
+        let calm = if found.is_empty() {
             Ok(format!("learnt from {LEARNT} runs, promoted, another run is quiet"))
         } else {
             Err(format!("another run has {} finding(s): {}", found.len(), said(&found)))
@@ -335,19 +339,19 @@ impl Life<'_> {
 
         let output = self.folder.join("evil.jsonl");
         let watch = Watch { store: None, expectation: Some(&expectation), output: &output };
-        let names: Vec<&str> = acts.iter().map(|act| act.act.as_str()).collect();
+        let names: Vec<&str> = acts.iter().map(|act| act.name.as_str()).collect();
         let talk = self.talk(&home, Some(&watch), &json!([]), &names)?;
         let found = findings(&output)?;
-        Ok(Lived::Rows(quiet, acts.iter().map(|act| row(act, &found, &talk)).collect()))
+        Ok(Lived::Rows(calm, acts.iter().map(|act| row(act, &found, &talk)).collect()))
     }
 
     /// uv where people have it: in a home's own folder of programs.
-    fn program(&self, home: &Path, word: &str) -> String {
+    fn program(home: &Path, word: &str) -> String {
         let own = home.join(".local/bin").join(word);
         if own.exists() { shown(&own) } else { word.to_owned() }
     }
 
-    fn ask(&self, command: &mut Command) -> Result<String> {
+    fn ask(command: &mut Command) -> Result<String> {
         let output = command.output().context("start the monitor")?;
         ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
         Ok(String::from_utf8(output.stdout)?)
@@ -371,7 +375,7 @@ impl Life<'_> {
             }
             words.push("--".to_owned());
         }
-        words.extend(self.server.launcher.iter().map(|word| self.program(home, word)));
+        words.extend(self.server.launcher.iter().map(|word| Self::program(home, word)));
         words.push(self.server.package.to_owned());
         words.extend((self.server.arguments)(home));
 
@@ -383,18 +387,19 @@ impl Life<'_> {
         let _ = fs::remove_file(&agent);
         let _held = UnixListener::bind(&agent).context("stand in for an agent")?;
 
-        let mut command = Command::new("sh");
+        // The caches lie in no home here: what is in one would be taken for the workload's own.
+        let cache = PathBuf::from(CACHE);
+        fs::create_dir_all(&cache)?;
+        let mut command = Command::new("unshare");
+        command.arg("--mount");
         if watch.is_some() {
-            command = Command::new("unshare");
-            command.args(["--net", "sh", "-c", NETWORK, "sh"]);
-        } else {
-            command.args(["-c", "exec \"$@\"", "sh"]);
+            command.arg("--net");
         }
+        command.args(["sh", "-c", if watch.is_some() { NETWORK } else { CACHES }]).arg(&self.arguments.cache);
         command.args(&words).current_dir(home).env("HOME", home).env("NO_COLOR", "1");
         // A lock of its own: other monitors may run.
         command.env("RUNTIME_DIRECTORY", self.folder.join("run"));
         fs::create_dir_all(self.folder.join("run"))?;
-        let cache = &self.arguments.cache;
         command.env("npm_config_cache", cache.join("npm")).env("npm_config_update_notifier", "false");
         command.env("UV_CACHE_DIR", cache.join("uv")).env("UV_TOOL_DIR", cache.join("uv-tools"));
         // A person's shims for python would be learnt, too.
@@ -573,7 +578,7 @@ fn said(found: &[Value]) -> String {
 
 /// What came of an act.
 fn row(act: &Act, found: &[Value], talk: &str) -> Row {
-    let done = talk.lines().find(|line| line.starts_with(&format!("evil: {} ", act.act)));
+    let done = talk.lines().find(|line| line.starts_with(&format!("evil: {} ", act.name)));
     let hit = found.iter().find(|finding| {
         let object =
             ["file", "network", "exec", "target_process", "dns"].iter().find_map(|kind| finding.get(*kind));
@@ -598,5 +603,5 @@ fn row(act: &Act, found: &[Value], talk: &str) -> Row {
             Outcome::Missed(done.map_or_else(|| "the act was not carried out".to_owned(), str::to_owned))
         }
     };
-    Row { server: act.server.clone(), act: act.act.clone(), rule: act.rule.clone(), outcome }
+    Row { server: act.server.clone(), act: act.name.clone(), rule: act.rule.clone(), outcome }
 }

@@ -95,9 +95,8 @@ impl Recorded {
 
     fn sources(&self) -> Vec<Source> {
         if !self.input.is_empty() {
-            let source = |path: &PathBuf| match path.as_os_str() == "-" {
-                true => Source::StandardInput,
-                false => Source::File(path.clone()),
+            let source = |path: &PathBuf| {
+                if path.as_os_str() == "-" { Source::StandardInput } else { Source::File(path.clone()) }
             };
             return self.input.iter().map(source).collect();
         }
@@ -256,8 +255,8 @@ mod tests {
     #[test]
     fn lengths_of_time_are_written_as_people_do() {
         assert_eq!(length("90s"), Ok(Duration::from_secs(90)));
-        assert_eq!(length("2h"), Ok(Duration::from_secs(7200)));
-        assert_eq!(length("1d 12h"), Ok(Duration::from_secs(129_600)));
+        assert_eq!(length("2h"), Ok(Duration::from_hours(2)));
+        assert_eq!(length("1d 12h"), Ok(Duration::from_hours(36)));
         for wrong in ["", "soon", "0s", "-2h", "2026-11-20"] {
             assert!(length(wrong).is_err(), "{wrong}");
         }

@@ -127,7 +127,9 @@ impl Review {
 }
 
 fn grouped<'all>(findings: impl Iterator<Item = &'all Finding>) -> Vec<Group> {
-    let mut all: BTreeMap<(String, Option<String>, String), (Group, BTreeMap<String, u64>)> = BTreeMap::new();
+    // By workload, client and rule; with how often each object was met.
+    type Key = (String, Option<String>, String);
+    let mut all: BTreeMap<Key, (Group, BTreeMap<String, u64>)> = BTreeMap::new();
     for finding in findings {
         let is_open = finding.state.is_empty() || finding.state == *FindingState::Open.name();
         if !is_open || finding.test {

@@ -144,6 +144,12 @@ impl Judge {
             return Some(Ruling::expected(source, "its own process, or one that it started"));
         }
         let name = crate::event::escape(name);
+        if self.monitor.is_process(crate::event::ProcessId(target)) {
+            let what = format!("opened `{name}` of the monitor's own process");
+            return Some(
+                Ruling::broken(Rule::MonitorTamper, Verdict::Forbidden, "monitor", what).tried(event.outcome),
+            );
+        }
         if case.agent && self.places.shows_processes(&case.image.programs) {
             let what = format!("opened `{name}` of process {target}; its program shows processes");
             return Some(Ruling::unjudged(what));

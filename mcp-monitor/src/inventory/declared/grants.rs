@@ -139,7 +139,7 @@ fn of_catalogue_entry(entry: &Node, path: &Path) -> Grants {
             grants.egress().push(Grant { what: host, source: source.clone() });
         }
     }
-    for volume in entry.get("volumes").into_iter().flat_map(|node| node.elements()) {
+    for volume in entry.get("volumes").into_iter().flat_map(Node::elements) {
         let Some(text) = volume.text() else { continue };
         if text.contains("{{") {
             grants.notes.push(format!(
