@@ -142,9 +142,6 @@ pub enum DaemonError {
     /// Root or a capability is missing.
     #[error("{0}")]
     NotPermitted(String),
-    /// This kernel cannot.
-    #[error("{0}")]
-    Unsupported(String),
     /// Another monitor runs.
     #[error("{0}")]
     AlreadyRunning(String),
@@ -210,6 +207,9 @@ pub async fn run(
     publisher.origin(stream.origin());
     let readiness = sensor.ring.readiness()?;
     let recorder = Recorder::open(settings.store.as_ref(), stream.origin())?;
+    if let Some(writer) = recorder.writer() {
+        publisher.recorded_by(writer);
+    }
     let stored = settings.store.as_ref().map(|store| &store.directory);
     if let Some(writer) = recorder.writer() {
         publisher.store(writer);

@@ -2,7 +2,7 @@
 
 use crate::{
     daemon::{Declared, Roots, Settings},
-    event::{Finding, Rule, Severity},
+    event::{Finding, FindingState, Rule, Severity},
     render::{
         Format, Origin, Stream, StreamError,
         stream::{Colour, Destination},
@@ -122,8 +122,11 @@ pub(super) enum FailOn {
 }
 
 impl FailOn {
-    /// True when `finding` is one of them.
+    /// True when `finding` is one of them. What an operator suppressed is none.
     pub(super) fn matches(self, finding: &Finding) -> bool {
+        if finding.state == FindingState::Suppressed {
+            return false;
+        }
         match self {
             Self::Rule(rule) => finding.rule == rule,
             Self::Severity(severity) => finding.severity >= severity,
@@ -132,6 +135,9 @@ impl FailOn {
 
     /// The same of a finding that was read. One of a severity that this version does not know is taken for severe.
     pub(super) fn matches_read(self, finding: &crate::render::read::Finding) -> bool {
+        if finding.state == *FindingState::Suppressed.name() {
+            return false;
+        }
         match self {
             Self::Rule(rule) => finding.rule == *rule.id(),
             Self::Severity(severity) => finding.severity().is_none_or(|of| of >= severity),

@@ -4,6 +4,7 @@ use super::{exit_code::Exit, say};
 use crate::{
     audit::audit,
     event::Severity,
+    export::filter::Least,
     host::users::Users,
     inventory::declared::{Sources, homes},
 };
@@ -17,30 +18,6 @@ enum Format {
     Table,
     /// One JSON object a line.
     Json,
-}
-
-/// A severity.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Least {
-    /// Worth knowing.
-    Low,
-    /// Worth a look today.
-    Medium,
-    /// Worth a look now.
-    High,
-    /// Worth waking somebody.
-    Critical,
-}
-
-impl From<Least> for Severity {
-    fn from(least: Least) -> Self {
-        match least {
-            Least::Low => Self::Low,
-            Least::Medium => Self::Medium,
-            Least::High => Self::High,
-            Least::Critical => Self::Critical,
-        }
-    }
 }
 
 /// Options of `audit`.

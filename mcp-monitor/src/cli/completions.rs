@@ -2,7 +2,7 @@
 
 use super::exit_code::{self, Exit};
 use clap::{Args, CommandFactory as _};
-use clap_complete::Shell;
+use clap_complete::{Shell, env::Shells};
 use std::{
     fs,
     io::{self, Write as _},
@@ -18,12 +18,24 @@ pub(super) struct Completions {
 }
 
 impl Completions {
-    /// Prints the script.
+    /// Prints the script. It calls the program for each completion, so that names are those that exist now.
     pub(super) fn run(&self) -> anyhow::Result<Exit> {
-        let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut super::Cli::command(), "mcp-monitor", &mut script);
-        print(&script)
+        print(&script(self.shell)?)
     }
+}
+
+/// The variable by which a shell says that it completes.
+const VARIABLE: &str = "COMPLETE";
+
+fn script(shell: Shell) -> io::Result<Vec<u8>> {
+    let shells = Shells::builtins();
+    let name = shell.to_string();
+    let Some(completer) = shells.completer(&name) else {
+        return Err(io::Error::new(io::ErrorKind::Unsupported, format!("nothing is known of {name}")));
+    };
+    let mut script = Vec::new();
+    completer.write_registration(VARIABLE, "mcp-monitor", "mcp-monitor", "mcp-monitor", &mut script)?;
+    Ok(script)
 }
 
 /// Options of `man`.
@@ -105,15 +117,10 @@ mod tests {
     }
 
     #[test]
-    fn every_shell_has_a_script_that_names_the_commands() {
-        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut super::super::Cli::command(), "mcp-monitor", &mut script);
-            let script = String::from_utf8(script).unwrap();
-            assert!(
-                script.contains("findings") && script.contains("--since") | script.contains("-l since"),
-                "{shell}"
-            );
+    fn every_shell_has_a_script_that_asks_the_program() {
+        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish, Shell::Elvish, Shell::PowerShell] {
+            let script = String::from_utf8(script(shell).unwrap()).unwrap();
+            assert!(script.contains("mcp-monitor") && script.contains(VARIABLE), "{shell}: {script}");
         }
     }
 }

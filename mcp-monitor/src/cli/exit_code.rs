@@ -102,7 +102,6 @@ impl From<&DaemonError> for Exit {
         match error {
             DaemonError::Usage(_) => Self::Usage,
             DaemonError::NotPermitted(_) => Self::NotPermitted,
-            DaemonError::Unsupported(_) => Self::Unsupported,
             DaemonError::AlreadyRunning(_) => Self::AlreadyRunning,
             DaemonError::Sensor(error) => Self::from(error),
             DaemonError::Store(error) => Self::from(error),

@@ -5,7 +5,6 @@ use super::{
     query::{OutputOptions, QueryError, SourceOptions, say_missed},
 };
 use crate::{
-    control::Filter,
     finding::rules::RuleBook,
     render::explain::{self, Explanation},
 };
@@ -15,7 +14,7 @@ use clap::Args;
 #[derive(Clone, Debug, Args)]
 pub(super) struct Explain {
     /// Id of a finding or an event, or its beginning; or a rule, e.g. secret-read.
-    #[arg(value_name = "ID|RULE")]
+    #[arg(value_name = "ID|RULE", add = super::completing::findings())]
     what: String,
     #[command(flatten)]
     source: SourceOptions,
@@ -34,23 +33,17 @@ impl Explain {
             return Ok(Exit::Ok);
         }
         let source = self.source.source();
-        let gathered = source.gather(&Filter::default()).map_err(QueryError::from)?;
-        let explanation =
-            Explanation::of_id(&self.what, &gathered.events, gathered.findings.values(), &rules).ok_or_else(
-                || {
-                    QueryError::Unknown(format!(
-                        "none of {} events and {} findings of {} has the id {}, or several have. `mcp-monitor findings \
-                         -o csv` shows ids",
-                        gathered.events.len(),
-                        gathered.findings.len(),
-                        source.name(),
-                        self.what
-                    ))
-                },
-            )?;
+        let (explanation, missed) = source.explain(&self.what, &rules).map_err(QueryError::from)?;
+        let explanation = explanation.ok_or_else(|| {
+            QueryError::Unknown(format!(
+                "nothing of {} has the id {}, or several have. `mcp-monitor findings -o csv` shows ids",
+                source.name(),
+                self.what
+            ))
+        })?;
         output.answer(&explanation, explain::for_people)?;
         output.flush()?;
-        say_missed(gathered.missed);
+        say_missed(missed);
         Ok(Exit::Ok)
     }
 }

@@ -5,6 +5,7 @@ use super::{
     events::SpanOptions,
     exit_code::Exit,
     expect::{allow::Allow, review::Review},
+    handling::Handling,
     query::{FilterOptions, OutputOptions, QueryError, SourceOptions, say_missed},
 };
 use crate::{
@@ -28,11 +29,15 @@ pub(super) struct Findings {
     /// Only of this severity and above: low, medium, high, critical.
     #[arg(long, value_name = "SEVERITY", help_heading = "Which")]
     severity: Option<String>,
+    /// Only in these states: open, acknowledged, suppressed, closed.
+    #[arg(long, value_name = "STATE", help_heading = "Which")]
+    state: Vec<String>,
     #[command(flatten)]
     filter: FilterOptions,
     #[command(flatten)]
     output: OutputOptions,
-    /// End with status 10 if there is a finding of RULE, or of SEVERITY and above. May be given several times.
+    /// End with status 10 if there is a finding of RULE, or of SEVERITY and above, that is not suppressed. May be given
+    /// several times.
     #[arg(long, value_name = "RULE|SEVERITY")]
     fail_on: Vec<FailOn>,
 }
@@ -44,6 +49,8 @@ enum Act {
     Allow(Box<Allow>),
     /// Show the open findings by workload and rule.
     Review(Box<Review>),
+    #[command(flatten)]
+    Handling(Handling),
 }
 
 impl Findings {
@@ -52,10 +59,18 @@ impl Findings {
         match &self.act {
             Some(Act::Allow(allow)) => return allow.run(),
             Some(Act::Review(review)) => return review.run(),
+            Some(Act::Handling(handling)) => return handling.run(),
             None => {}
         }
         let mut filter = self.filter.filter()?;
+        if filter.verdict.is_some() {
+            return Err(QueryError::Usage(
+                "--verdict: a finding has a rule and a severity; its events have a verdict (`mcp-monitor events`)".into(),
+            )
+            .into());
+        }
         filter.severity.clone_from(&self.severity);
+        filter.state = (!self.state.is_empty()).then(|| self.state.join(","));
         filter.matcher().map_err(QueryError::from)?;
         let mut output = self.output.open()?;
         let mut span = self.span.span();

@@ -3,6 +3,7 @@
 mod arguments;
 mod audit;
 mod bugreport;
+mod completing;
 mod completions;
 mod coverage;
 mod doctor;
@@ -13,6 +14,7 @@ mod expect;
 mod explain;
 mod export;
 mod findings;
+mod handling;
 pub mod identity;
 mod install;
 mod inventory;
@@ -143,6 +145,8 @@ enum Command {
 /// The whole program.
 #[must_use]
 pub fn main() -> Exit {
+    // Called by a shell that completes a command line: answers and ends.
+    clap_complete::CompleteEnv::with_factory(<Cli as clap::CommandFactory>::command).complete();
     // Wrong usage ends here, with status 2, as clap has it.
     let cli = Cli::parse();
     let result = match &cli.command {

@@ -18,7 +18,7 @@ use std::{
 #[derive(Clone, Debug, Args)]
 pub(super) struct Pause {
     /// Name, id or instance of the workload.
-    #[arg(value_name = "WORKLOAD")]
+    #[arg(value_name = "WORKLOAD", add = super::completing::workloads())]
     workload: String,
     /// Why. It is recorded with who asked.
     #[arg(long, value_name = "TEXT")]

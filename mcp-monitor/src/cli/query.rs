@@ -82,16 +82,16 @@ pub(super) struct FilterOptions {
     #[arg(long, short = 'U', value_name = "TIME", allow_hyphen_values = true)]
     until: Option<String>,
     /// Workloads, by name, id or instance. Lists here and below are separated by commas.
-    #[arg(long, short, value_name = "WORKLOAD")]
+    #[arg(long, short, value_name = "WORKLOAD", add = super::completing::workloads())]
     workload: Vec<String>,
     /// Kinds of events: exec, open, connect …
-    #[arg(long, short, value_name = "KIND")]
+    #[arg(long, short, value_name = "KIND", add = super::completing::kinds())]
     kind: Vec<String>,
     /// expected, unexpected, forbidden, unjudged.
-    #[arg(long, value_name = "VERDICT")]
+    #[arg(long, value_name = "VERDICT", add = super::completing::verdicts())]
     verdict: Vec<String>,
     /// Rules, e.g. secret-read.
-    #[arg(long, short, value_name = "RULE")]
+    #[arg(long, short, value_name = "RULE", add = super::completing::rules())]
     rule: Vec<String>,
     /// Processes.
     #[arg(long, value_name = "PID")]
@@ -132,6 +132,8 @@ impl FilterOptions {
             verdict: list(&self.verdict),
             rule: list(&self.rule),
             severity: None,
+            state: None,
+            id: None,
             pid: list(&self.pid),
             tree: list(&self.tree),
             container: list(&self.container),
@@ -239,6 +241,9 @@ pub(super) fn say_missed(missed: Missed) {
         (missed.dropped, "lines came faster than they were read and are missing"),
         (missed.older, "older lines are left out; narrow the question with --since or --workload"),
     ];
+    if missed.cut {
+        say(&"the answer was cut; narrow the question with --since, --until or --workload");
+    }
     for (count, what) in rows {
         if count > 0 {
             say(&format_args!("{count} {what}"));

@@ -106,7 +106,15 @@ pub(super) fn status(status: &Status, look: &Look) -> String {
             status.events_per_second
         ),
     );
-    row("findings", &severities(&status.findings));
+    let of = &status.finding_states;
+    let handled: Vec<_> =
+        [(of.acknowledged, "acknowledged"), (of.suppressed, "suppressed"), (of.closed, "closed")]
+            .into_iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, word)| format!("{count} {word}"))
+            .collect();
+    let handled = if handled.is_empty() { String::new() } else { format!("; {}", handled.join(", ")) };
+    row("findings", &format!("{}{handled}", severities(&status.findings)));
     let lost: Vec<_> = status.losses.iter().map(|loss| format!("{} {}", loss.count, loss.cause)).collect();
     row("lost", &if lost.is_empty() { "nothing".to_owned() } else { lost.join(", ") });
     let control = &status.control;
@@ -149,6 +157,8 @@ impl Rows for Status {
         "high",
         "medium",
         "low",
+        "acknowledged",
+        "suppressed",
         "lost",
     ];
 
@@ -164,6 +174,8 @@ impl Rows for Status {
             self.findings.high,
             self.findings.medium,
             self.findings.low,
+            self.finding_states.acknowledged,
+            self.finding_states.suppressed,
             self.losses.iter().map(|loss| loss.count).sum(),
         ];
         let mut row = vec![

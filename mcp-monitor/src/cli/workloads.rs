@@ -42,7 +42,7 @@ enum What {
     /// Everything that is known of one workload.
     Show {
         /// Its name, its id, an instance, or the begin of an id.
-        #[arg(value_name = "WORKLOAD")]
+        #[arg(value_name = "WORKLOAD", add = super::completing::workloads())]
         workload: String,
     },
 }

@@ -42,8 +42,11 @@ pub struct Status {
     pub events: VerdictCounts,
     /// Events in the last ten seconds, for each second.
     pub events_per_second: f64,
-    /// Findings since the start, by severity.
+    /// Findings since the start, by severity. Those that are suppressed are counted, too.
     pub findings: SeverityCounts,
+    /// Those of them that are held, by where they stand.
+    #[serde(default)]
+    pub finding_states: StateCounts,
     /// Records that did not come through since the start.
     pub losses: Vec<LossCount>,
     /// What the control socket itself could not keep up with.
@@ -97,6 +100,19 @@ pub struct SeverityCounts {
     pub high: u64,
     /// Worth waking somebody.
     pub critical: u64,
+}
+
+/// Findings by where they stand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StateCounts {
+    /// Nobody has dealt with them.
+    pub open: u64,
+    /// Somebody looks after them.
+    pub acknowledged: u64,
+    /// Not to be told, for a reason and a time.
+    pub suppressed: u64,
+    /// Dealt with.
+    pub closed: u64,
 }
 
 /// Records that did not come through.
@@ -224,6 +240,31 @@ pub struct Wish {
     pub until: Option<String>,
 }
 
+/// Findings of one rule and one workload that are not to be told, or are to be told again.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Suppression {
+    /// Id of the rule.
+    pub rule: String,
+    /// Id or name of the workload.
+    pub workload: String,
+    /// Why; it is recorded with who asked.
+    pub reason: String,
+    /// Until when, RFC 3339; a year at most. Left out where a suppression is ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+}
+
+/// A proposal that somebody made the expectation in force.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Promotion {
+    /// For which workload, or in which file.
+    pub workload: String,
+    /// The file and its digest.
+    pub what: String,
+}
+
 /// What became of a wish.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct Done {
@@ -256,6 +297,9 @@ pub struct FindingRow {
     pub rule: String,
     /// How bad.
     pub severity: String,
+    /// Where it stands.
+    #[serde(default)]
+    pub state: String,
     /// Name of the workload.
     pub workload: String,
     /// Its instance.
@@ -279,6 +323,7 @@ impl FindingRow {
             id: finding.id.clone(),
             rule: finding.rule.id().into(),
             severity: finding.severity.name().into(),
+            state: finding.state.name().into(),
             workload: text(&finding.workload.name),
             instance: text(&finding.workload.instance),
             pid: finding.process.key.pid.0,

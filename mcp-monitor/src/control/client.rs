@@ -21,6 +21,8 @@ use tokio::{net::UnixStream, runtime::Runtime, time::timeout};
 
 /// How long the monitor may take to begin an answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// The same while somebody waits at a key.
+const HASTY: Duration = Duration::from_millis(700);
 /// Bytes that an answer which is no stream may have.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
@@ -61,6 +63,7 @@ pub enum ClientError {
 #[derive(Clone, Debug)]
 pub struct Client {
     socket: PathBuf,
+    answer_within: Duration,
 }
 
 /// The directory for run-time files: systemd's `RuntimeDirectory=`, else `/run/mcp-monitor`.
@@ -78,7 +81,13 @@ impl Default for Client {
 impl Client {
     /// The monitor that listens at `socket`.
     pub fn new(socket: impl Into<PathBuf>) -> Self {
-        Self { socket: socket.into() }
+        Self { socket: socket.into(), answer_within: ANSWER_WITHIN }
+    }
+
+    /// The same, for who does without an answer rather than wait.
+    #[must_use]
+    pub fn hasty(self) -> Self {
+        Self { answer_within: HASTY, ..self }
     }
 
     /// Where it listens.
@@ -144,7 +153,10 @@ impl Client {
                     .map_err(|error| self.failed(error))?;
                 sender.send_request(request).await.map_err(|error| self.failed(error))
             };
-            timeout(ANSWER_WITHIN, sent).await.map_err(|_| self.failed("no answer in 30 s"))?
+            let within = self.answer_within;
+            timeout(within, sent)
+                .await
+                .map_err(|_| self.failed(format_args!("no answer in {} s", within.as_secs_f32())))?
         })?;
         let status = answer.status();
         let body = AnswerBody { runtime, body: answer.into_body(), chunk: Bytes::new() };

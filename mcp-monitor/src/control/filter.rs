@@ -4,13 +4,14 @@
 //! parameters of the API.
 
 use crate::{
-    event::{Rule, Severity, Verdict},
+    event::{FindingState, Rule, Severity, Verdict},
     render::read::{self, Text},
+    store::{self, Wanted, query::BEGINNING_MIN},
 };
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::{fmt::Display, net::IpAddr, str::FromStr};
+use std::{fmt::Display, str::FromStr as _};
 use utoipa::IntoParams;
 
 /// Bytes that one value of a filter may have.
@@ -46,6 +47,12 @@ pub struct Filter {
     /// Findings of this severity and above.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub severity: Option<String>,
+    /// Findings in these states: `open`, `acknowledged`, `suppressed`, `closed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// Events or findings by id or its beginning.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
     /// Process ids.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pid: Option<String>,
@@ -97,13 +104,15 @@ pub struct Matcher {
     verdicts: Vec<Verdict>,
     rules: Vec<String>,
     severity: Option<Severity>,
+    states: Vec<FindingState>,
+    ids: Vec<String>,
     pids: Vec<u32>,
     trees: Vec<u32>,
     containers: Vec<String>,
     pods: Vec<String>,
     users: Vec<String>,
     paths: Option<GlobSet>,
-    destinations: Vec<Destination>,
+    destinations: Vec<Wanted>,
 }
 
 impl Filter {
@@ -129,6 +138,20 @@ impl Filter {
                 .map(|rule| rule.id().to_owned())
                 .ok_or_else(|| format!("a rule: {}", Rule::ALL.map(Rule::id).join(", ")))
         };
+        let state = |word: &str| {
+            FindingState::ALL
+                .into_iter()
+                .find(|known| known.name() == word)
+                .ok_or("open, acknowledged, suppressed or closed")
+        };
+        let id = |text: &str| {
+            if text.len() >= BEGINNING_MIN
+                && text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
+            {
+                return Ok(text.to_ascii_lowercase());
+            }
+            Err("an id, or at least four letters of its beginning")
+        };
         let any = |text: &str| Ok::<_, String>(text.to_owned());
         Ok(Matcher {
             since: self.since,
@@ -138,13 +161,15 @@ impl Filter {
             verdicts: values("verdict", self.verdict.as_ref(), known)?,
             rules: values("rule", self.rule.as_ref(), rule)?,
             severity: values("severity", self.severity.as_ref(), severity)?.into_iter().min(),
+            states: values("state", self.state.as_ref(), state)?,
+            ids: values("id", self.id.as_ref(), id)?,
             pids: values("pid", self.pid.as_ref(), pid)?,
             trees: values("tree", self.tree.as_ref(), pid)?,
             containers: values("container", self.container.as_ref(), any)?,
             pods: values("pod", self.pod.as_ref(), any)?,
             users: values("user", self.user.as_ref(), any)?,
             paths: paths(self.path.as_deref())?,
-            destinations: values("destination", self.destination.as_ref(), Destination::from_str)?,
+            destinations: values("destination", self.destination.as_ref(), Wanted::from_str)?,
         })
     }
 }
@@ -186,82 +211,6 @@ fn paths(text: Option<&str>) -> Result<Option<GlobSet>, FilterError> {
     GlobSetBuilder::new().add(glob).build().map(Some).map_err(wrong)
 }
 
-/// One destination that is asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Destination {
-    host: Host,
-    port: Option<u16>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Host {
-    Network(IpAddr, u8),
-    Name(String),
-    /// Labels below the name.
-    Below(String),
-}
-
-impl FromStr for Destination {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const EXPECTED: &str = "NAME, *.NAME, ADDRESS or NETWORK/PREFIX, with :PORT or without";
-        let (host, port) = match text.rsplit_once(':') {
-            // More colons: an address of IPv6 without a port, unless in brackets.
-            Some((host, port)) if !host.contains(':') || host.ends_with(']') => {
-                (host, Some(port.parse().map_err(|_| EXPECTED)?))
-            }
-            _ => (text, None),
-        };
-        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        let host = if let Ok(address) = host.parse::<IpAddr>() {
-            Host::Network(address, if address.is_ipv4() { 32 } else { 128 })
-        } else if let Some((network, prefix)) = host.split_once('/') {
-            let network: IpAddr = network.parse().map_err(|_| EXPECTED)?;
-            let longest = if network.is_ipv4() { 32 } else { 128 };
-            let prefix = prefix.parse().ok().filter(|prefix| *prefix <= longest).ok_or(EXPECTED)?;
-            Host::Network(network, prefix)
-        } else if let Some(name) = host.strip_prefix("*.") {
-            Host::Below(name.to_ascii_lowercase())
-        } else if host.is_empty() {
-            return Err(EXPECTED);
-        } else {
-            Host::Name(host.trim_end_matches('.').to_ascii_lowercase())
-        };
-        Ok(Self { host, port })
-    }
-}
-
-impl Destination {
-    fn matches(&self, address: Option<IpAddr>, port: Option<u16>, name: Option<&Text>) -> bool {
-        if self.port.is_some() && self.port != port {
-            return false;
-        }
-        let name = || name.map(|name| name.escaped().to_ascii_lowercase());
-        match &self.host {
-            Host::Network(network, prefix) => {
-                address.is_some_and(|address| within(address, *network, *prefix))
-            }
-            Host::Name(wanted) => name().is_some_and(|name| name == *wanted),
-            Host::Below(parent) => name()
-                .and_then(|name| Some(name.strip_suffix(parent.as_str())?.ends_with('.')))
-                .unwrap_or(false),
-        }
-    }
-}
-
-fn within(address: IpAddr, network: IpAddr, prefix: u8) -> bool {
-    let same = |left: u128, right: u128, bits: u32| {
-        let shift = bits - u32::from(prefix);
-        shift >= 128 || left >> shift == right >> shift
-    };
-    match (address.to_canonical(), network.to_canonical()) {
-        (IpAddr::V4(left), IpAddr::V4(right)) => same(u32::from(left).into(), u32::from(right).into(), 32),
-        (IpAddr::V6(left), IpAddr::V6(right)) => same(left.into(), right.into(), 128),
-        _ => false,
-    }
-}
-
 impl Matcher {
     /// True when nothing is left out.
     #[must_use]
@@ -274,6 +223,8 @@ impl Matcher {
             verdicts,
             rules,
             severity,
+            states,
+            ids,
             pids,
             trees,
             containers,
@@ -282,12 +233,13 @@ impl Matcher {
             paths,
             destinations,
         } = self;
-        let words = [workloads, kinds, rules, containers, pods, users];
+        let words = [workloads, kinds, rules, ids, containers, pods, users];
         since.is_none()
             && until.is_none()
             && words.iter().all(|values| values.is_empty())
             && verdicts.is_empty()
             && severity.is_none()
+            && states.is_empty()
             && pids.is_empty()
             && trees.is_empty()
             && paths.is_none()
@@ -304,6 +256,8 @@ impl Matcher {
             && one_of(&self.verdicts, |verdict| event.verdict() == Some(*verdict))
             && one_of(&self.rules, |rule| event.rule.as_ref().is_some_and(|of| of == rule.as_str()))
             && self.severity.is_none()
+            && self.states.is_empty()
+            && one_of(&self.ids, |id| event.id.as_bytes().starts_with(id.as_bytes()))
             && self.common(&event.workload, &event.process)
             && self.file(event.file.as_ref(), event.exec.as_ref(), destination)
             && self.network(destination, event.dns.as_ref())
@@ -316,6 +270,8 @@ impl Matcher {
             && self.until.is_none_or(|until| finding.first_seen < until)
             && one_of(&self.kinds, |kind| finding.kind == **kind)
             && one_of(&self.rules, |rule| finding.rule == **rule)
+            && one_of(&self.states, |state| finding.state == *state.name())
+            && one_of(&self.ids, |id| finding.id.as_bytes().starts_with(id.as_bytes()))
             && self.severity.is_none_or(|severity| finding.severity().is_none_or(|of| of >= severity))
             && self.common(&finding.workload, &finding.process)
             && self.file(finding.file.as_ref(), finding.exec.as_ref(), finding.network.as_ref())
@@ -359,28 +315,26 @@ impl Matcher {
         exec: Option<&read::Exec>,
         network: Option<&read::Network>,
     ) -> bool {
+        use std::os::unix::ffi::OsStrExt as _;
         let Some(globs) = &self.paths else { return true };
-        let matches = |path: &Text| {
-            use std::os::unix::ffi::OsStrExt as _;
-            globs.is_match(std::ffi::OsStr::from_bytes(path.as_bytes()))
-        };
+        let matches = |path: &Text| globs.is_match(std::ffi::OsStr::from_bytes(path.as_bytes()));
         let in_file = |file: &read::File| matches(&file.path) || file.target.as_ref().is_some_and(matches);
         file.is_some_and(in_file)
             || exec.is_some_and(|exec| in_file(&exec.executable) || exec.script.as_ref().is_some_and(in_file))
             || network.and_then(|network| network.path.as_ref()).is_some_and(matches)
+            || network.and_then(|network| network.abstract_name.as_ref()).is_some_and(|name| {
+                // As ss(8) writes abstract names.
+                globs.is_match(std::ffi::OsStr::from_bytes(&[b"@", name.as_bytes()].concat()))
+            })
     }
 
     fn network(&self, network: Option<&read::Network>, dns: Option<&read::Dns>) -> bool {
+        // A name that acts on a terminal is compared as it is written.
+        let text = |name: &Text| name.escaped().into_owned();
         one_of(&self.destinations, |wanted| {
-            network.is_some_and(|of| wanted.matches(of.address, of.port, of.name.as_ref()))
-                || dns.is_some_and(|dns| {
-                    wanted.port.is_none()
-                        && (wanted.matches(None, None, Some(&dns.question))
-                            || dns
-                                .answers
-                                .iter()
-                                .any(|answer| wanted.matches(Some(answer.address), None, None)))
-                })
+            network
+                .is_some_and(|of| wanted.matches(of.address, of.port, of.name.as_ref().map(text).as_deref()))
+                || dns.is_some_and(|dns| wanted.matches(None, None, Some(&text(&dns.question))))
         })
     }
 }
@@ -388,14 +342,14 @@ impl Matcher {
 /// True when `wanted` is a workload's name, its instance, its id or the beginning of one.
 #[must_use]
 pub fn is_workload(workload: &read::Workload, wanted: &str) -> bool {
-    let begins = |id: &Text| wanted.len() >= 4 && id.as_bytes().starts_with(wanted.as_bytes());
-    workload.name == *wanted || workload.id == *wanted || begins(&workload.id) || begins(&workload.instance)
+    let read::Workload { name, id, instance, .. } = workload;
+    store::query::is_workload(wanted.as_bytes(), name.as_bytes(), id.as_bytes(), instance.as_bytes())
 }
 
 /// The same of texts.
 #[must_use]
 pub fn is_workload_named(wanted: &str, name: &str, instance: &str) -> bool {
-    name == wanted || (wanted.len() >= 4 && instance.starts_with(wanted))
+    name == wanted || (wanted.len() >= BEGINNING_MIN && instance.starts_with(wanted))
 }
 
 fn one_of<Value>(values: &[Value], matches: impl FnMut(&Value) -> bool) -> bool {

@@ -12,7 +12,7 @@ use super::{
     publish::{Message, Pulse},
 };
 use crate::{
-    event::{Action, Event, Finding, Severity, Verdict},
+    event::{Action, Event, Finding, FindingState, Severity, Verdict},
     render::{Origin, json, read},
 };
 use indexmap::IndexMap;
@@ -25,7 +25,7 @@ use std::{
 };
 use tokio::sync::{broadcast, mpsc};
 
-/// Events that are held.
+/// Events that are held, for monitors that record nothing and for what the store cannot take.
 pub const EVENTS_MAX: usize = 8 * 1024;
 /// Findings that are held.
 const FINDINGS_MAX: usize = 16 * 1024;
@@ -41,14 +41,16 @@ pub(super) struct Published {
     pub(super) line: String,
     pub(super) uid: Option<u32>,
     pub(super) finding: bool,
+    /// Of an event.
+    pub(super) number: u64,
     parsed: OnceLock<Option<read::Line>>,
 }
 
 impl Published {
-    fn new(line: &[u8], uid: Option<u32>, finding: bool) -> Self {
+    fn new(line: &[u8], uid: Option<u32>, number: Option<u64>) -> Self {
         // What the writer makes is UTF-8.
         let line = String::from_utf8_lossy(line).into_owned();
-        Self { line, uid, finding, parsed: OnceLock::new() }
+        Self { line, uid, finding: number.is_none(), number: number.unwrap_or(0), parsed: OnceLock::new() }
     }
 
     /// As a reader sees it; parsed once for all followers.
@@ -82,6 +84,7 @@ pub(super) struct State {
     coverage_more: u64,
     followers: broadcast::Sender<Arc<Published>>,
     turns: (u64, Instant),
+    through: u64,
 }
 
 impl Hub {
@@ -99,6 +102,7 @@ impl Hub {
             coverage_more: 0,
             followers: broadcast::channel(FOLLOW_MAX).0,
             turns: (0, Instant::now()),
+            through: 0,
         };
         let metrics = Metrics::new();
         Self {
@@ -179,6 +183,14 @@ impl Hub {
             },
             ..Status::default()
         };
+        for finding in state.findings.values().filter(|of| access.sees(Some(of.process.uid))) {
+            *match finding.state {
+                FindingState::Open => &mut status.finding_states.open,
+                FindingState::Acknowledged => &mut status.finding_states.acknowledged,
+                FindingState::Suppressed => &mut status.finding_states.suppressed,
+                FindingState::Closed => &mut status.finding_states.closed,
+            } += 1;
+        }
         for instance in state.instances.values().filter(|instance| access.sees(instance.uid)) {
             status.instances += 1;
             status.instances_running += u64::from(instance.is_running());
@@ -252,7 +264,30 @@ impl Hub {
     }
 }
 
+/// An event as its line, without its end.
+pub(super) fn line(event: &Event, origin: &Origin) -> String {
+    written(|line| json::event(line, origin, event))
+}
+
+/// A finding as its line, without its end.
+pub(super) fn finding_line(finding: &Finding, origin: &Origin) -> String {
+    written(|line| json::finding(line, origin, finding))
+}
+
+fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
+    let mut line = Vec::with_capacity(2048);
+    write(&mut line);
+    line.pop();
+    // What the writer makes is UTF-8.
+    String::from_utf8_lossy(&line).into_owned()
+}
+
 impl State {
+    /// The number of the last event.
+    pub(super) fn through(&self) -> u64 {
+        self.through
+    }
+
     /// The latest events and the followers' end, with nothing between the two.
     pub(super) fn events(&self) -> (Vec<Arc<Event>>, broadcast::Receiver<Arc<Published>>) {
         (self.events.iter().cloned().collect(), self.followers.subscribe())
@@ -263,6 +298,13 @@ impl State {
         (self.findings.values().cloned().collect(), self.followers.subscribe())
     }
 
+    /// Gives the findings that `concerns` means a state.
+    pub(super) fn settle(&mut self, state: FindingState, concerns: impl Fn(&Finding) -> bool) {
+        for finding in self.findings.values_mut().filter(|finding| concerns(finding)) {
+            finding.state = state;
+        }
+    }
+
     /// Whose an instance is.
     pub(super) fn uid_of(&self, instance: &str) -> Option<u32> {
         self.instances.get(instance).and_then(|instance| instance.uid)
@@ -270,7 +312,7 @@ impl State {
 
     fn take(&mut self, message: Message, metrics: &Metrics) {
         match message {
-            Message::Event(event) => self.event(*event, metrics),
+            Message::Event(number, event) => self.event(number, *event, metrics),
             Message::Finding(finding) => self.finding(*finding, metrics),
             Message::Blind(workload, cause, what) => {
                 let more = self.instance(&workload, None).is_some_and(|of| !of.note(cause, what, 0));
@@ -285,7 +327,8 @@ impl State {
         }
     }
 
-    fn event(&mut self, event: Event, metrics: &Metrics) {
+    fn event(&mut self, number: u64, event: Event, metrics: &Metrics) {
+        self.through = self.through.max(number);
         let count = event.count.max(1);
         if let Action::Coverage(note) = &event.action {
             let what = note.what.clone();
@@ -318,7 +361,7 @@ impl State {
                 _ => Some(event.process.uid),
             };
             // Nobody may have stayed.
-            let _ = self.followers.send(Arc::new(Published::new(&line, uid, false)));
+            let _ = self.followers.send(Arc::new(Published::new(&line, uid, Some(number))));
         }
         if self.events.len() == EVENTS_MAX {
             self.events.pop_front();
@@ -326,8 +369,16 @@ impl State {
         self.events.push_back(Arc::new(event));
     }
 
-    fn finding(&mut self, finding: Finding, metrics: &Metrics) {
-        let is_new = !self.findings.contains_key(&finding.id);
+    fn finding(&mut self, mut finding: Finding, metrics: &Metrics) {
+        let known = self.findings.get(&finding.id);
+        let is_new = known.is_none();
+        if let Some(known) = known
+            && known.state == FindingState::Acknowledged
+            && finding.state == FindingState::Open
+        {
+            // Somebody still looks after it.
+            finding.state = known.state;
+        }
         if is_new {
             add_severity(&mut self.severities, finding.severity);
             metrics.finding(&finding);
@@ -343,7 +394,7 @@ impl State {
             let mut line = Vec::with_capacity(2048);
             json::finding(&mut line, &self.origin, &finding);
             // Nobody may have stayed.
-            let _ = self.followers.send(Arc::new(Published::new(&line, Some(finding.process.uid), true)));
+            let _ = self.followers.send(Arc::new(Published::new(&line, Some(finding.process.uid), None)));
         }
         self.findings.insert(finding.id.clone(), finding);
     }

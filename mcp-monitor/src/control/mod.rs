@@ -7,8 +7,11 @@ mod hub;
 pub mod metrics;
 pub mod moment;
 pub mod orders;
+#[cfg(test)]
+mod parity_tests;
 pub mod peer;
 pub mod publish;
+mod query_log;
 mod routes;
 pub mod server;
 pub mod source;

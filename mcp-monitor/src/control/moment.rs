@@ -43,6 +43,21 @@ pub fn parse(text: &str, now: &Zoned) -> Result<Timestamp, String> {
     ago(span.abs(), now).map_err(|error| format!("{text}: {error}"))
 }
 
+/// A point in time ahead of `now`: `7d` and `2 hours` are so much later; anything else is read as [`parse`] does.
+pub fn parse_ahead(text: &str, now: &Zoned) -> Result<Timestamp, String> {
+    let span = text.trim().trim_start_matches('+').parse::<Span>();
+    let time = match span {
+        Ok(span) if !text.contains("ago") => {
+            now.checked_add(span.abs()).map_err(|error| format!("{text}: {error}"))?.timestamp()
+        }
+        _ => parse(text, now)?,
+    };
+    if time <= now.timestamp() {
+        return Err(format!("{text} has passed. Give one such as 7d, \"2 hours\", tomorrow, 2027-01-31"));
+    }
+    Ok(time)
+}
+
 fn ago(span: Span, now: &Zoned) -> Result<Timestamp, jiff::Error> {
     // Days are days of the calendar: a change of the clock is in them.
     let _ = span.to_duration(SpanRelativeTo::from(now))?;
@@ -129,6 +144,19 @@ mod tests {
         for text in ["", "soon", "2026", "12:99", "@", "@1.5x", "1 fortnight", "99999999999999999999"] {
             let error = parse(text, &now()).unwrap_err();
             assert!(error.contains("yesterday"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_time_ahead_is_ahead() {
+        let now: Zoned = "2026-11-20T10:00:00[UTC]".parse().unwrap();
+        let at = |text: &str| parse_ahead(text, &now).map(|time| time.to_string());
+        assert_eq!(at("7d").unwrap(), "2026-11-27T10:00:00Z");
+        assert_eq!(at("+90m").unwrap(), "2026-11-20T11:30:00Z");
+        assert_eq!(at("2027-01-31").unwrap(), "2027-01-31T00:00:00Z");
+        assert_eq!(at("tomorrow").unwrap(), "2026-11-21T00:00:00Z");
+        for past in ["yesterday", "2 days ago", "2020-01-01", "now", "soon"] {
+            assert!(at(past).is_err(), "{past}");
         }
     }
 }

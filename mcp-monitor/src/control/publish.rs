@@ -2,7 +2,10 @@
 //!
 //! Nothing here blocks or waits: a full queue drops and counts. The stream of `run` and the store have their own ways.
 
-use super::metrics::{KernelHealth, Readings};
+use super::{
+    metrics::{KernelHealth, Readings},
+    query_log::QueryLog,
+};
 use crate::{
     event::{Event, Finding, ProcessId, Workload},
     export::delivery::Board,
@@ -14,7 +17,7 @@ use crate::{
 use std::{
     collections::{HashMap, HashSet},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -27,7 +30,8 @@ pub const QUEUE_MAX: usize = 16 * 1024;
 /// What the control thread is told.
 #[derive(Debug)]
 pub(super) enum Message {
-    Event(Box<Event>),
+    /// With its number: events are counted from the start, as the store counts those that it is offered.
+    Event(u64, Box<Event>),
     Finding(Box<Finding>),
     /// Something that cannot be seen of a workload: cause, what, count.
     Blind(Arc<Workload>, &'static str, String),
@@ -66,6 +70,11 @@ pub(super) struct Pulse {
     /// Somebody serves metrics, so that measuring is worth its cost.
     pub(super) measured: AtomicBool,
     readings: Mutex<Readings>,
+    /// Events that were told.
+    told: AtomicU64,
+    /// Where what is older than what is held can be asked for.
+    pub(super) store: OnceLock<Writer>,
+    pub(super) asked: QueryLog,
 }
 
 impl Pulse {
@@ -112,7 +121,8 @@ impl Publisher {
 
     /// One event, judged.
     pub fn event(&self, event: Event) {
-        self.send(Message::Event(Box::new(event)));
+        let number = self.pulse.told.fetch_add(1, Ordering::Relaxed) + 1;
+        self.send(Message::Event(number, Box::new(event)));
     }
 
     /// One finding, new or repeated.
@@ -123,6 +133,19 @@ impl Publisher {
     /// Something that cannot be seen of `workload`.
     pub fn blind(&self, workload: &Arc<Workload>, cause: &'static str, what: String) {
         self.send(Message::Blind(Arc::clone(workload), cause, what));
+    }
+
+    /// What is told is recorded by `store`, each event once and in the same order: questions are answered from there.
+    pub fn recorded_by(&self, store: Writer) {
+        // Said once, at the start.
+        let _ = self.pulse.store.set(store);
+    }
+
+    /// The store is about to be closed.
+    pub fn ending(&self) {
+        if let Some(store) = self.pulse.store.get() {
+            self.pulse.asked.sweep(store, true);
+        }
     }
 
     /// The clocks and the tier, at the start and when they change.

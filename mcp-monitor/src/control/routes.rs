@@ -1,6 +1,7 @@
 //! What can be asked over HTTP, by path. Each handler looks at what the peer may see before anything else.
 
 mod acts;
+mod answer;
 mod asked;
 mod lines;
 mod pictures;
@@ -12,6 +13,7 @@ use super::{
     orders::Sender,
     peer::{Access, Peer},
 };
+use crate::store::StoreError;
 use axum::{
     Json, Router,
     extract::DefaultBodyLimit,
@@ -20,6 +22,7 @@ use axum::{
     routing::get,
 };
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -31,6 +34,17 @@ const BODY_BYTES_MAX: usize = 64 * 1024;
 pub(super) struct Context {
     pub(super) hub: Arc<Hub>,
     pub(super) orders: Sender,
+    /// Questions to the store at once.
+    pub(super) places: Arc<Semaphore>,
+}
+
+/// Questions to the store that are looked into at once; others wait for their turn, page by page.
+const QUESTIONS_MAX: usize = 3;
+
+impl Context {
+    pub(super) fn new(hub: Arc<Hub>, orders: Sender) -> Self {
+        Self { hub, orders, places: Arc::new(Semaphore::new(QUESTIONS_MAX)) }
+    }
 }
 
 /// Why a request is not answered as asked.
@@ -51,8 +65,27 @@ impl Refusal {
         Self(StatusCode::INTERNAL_SERVER_ERROR, reason.to_string())
     }
 
+    fn conflict(reason: impl std::fmt::Display) -> Self {
+        Self(StatusCode::CONFLICT, reason.to_string())
+    }
+
+    fn busy(reason: impl std::fmt::Display) -> Self {
+        Self(StatusCode::SERVICE_UNAVAILABLE, reason.to_string())
+    }
+
     fn forbidden(reason: impl std::fmt::Display) -> Self {
         Self(StatusCode::FORBIDDEN, reason.to_string())
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::NoFinding(_) | StoreError::NoSuppression(_) => Self::unknown(error),
+            StoreError::Usage(_) => Self::wrong(error),
+            StoreError::NoAnswer(_) => Self::busy(error),
+            _ => Self::failed(error),
+        }
     }
 }
 
@@ -111,6 +144,12 @@ pub(super) fn api(context: Context) -> OpenApiRouter {
         .routes(routes!(pictures::explain))
         .routes(routes!(acts::pause))
         .routes(routes!(acts::resume))
+        .routes(routes!(acts::acknowledge))
+        .routes(routes!(acts::suppress))
+        .routes(routes!(acts::unsuppress))
+        .routes(routes!(acts::suppress_scope))
+        .routes(routes!(acts::unsuppress_scope))
+        .routes(routes!(acts::promoted))
         .routes(routes!(description))
         .routes(routes!(state::health))
         .routes(routes!(state::readiness))
@@ -125,7 +164,7 @@ pub(crate) fn published() -> String {
     let (sender, _) = super::orders::Orders::new();
     let origin = crate::render::Origin::of_this_host(mcp_monitor_common::mechanism::Tier::Tracepoint);
     let hub = Arc::new(Hub::new(Arc::default(), origin, String::new()));
-    let (_, description) = api(Context { hub, orders: sender }).split_for_parts();
+    let (_, description) = api(Context::new(hub, sender)).split_for_parts();
     // A description that cannot be written is caught by the test that compares it with the published one.
     let mut text = description.to_pretty_json().unwrap_or_default();
     text.push('\n');

@@ -45,6 +45,17 @@ const HEAD_WITHIN: Duration = Duration::from_secs(10);
 /// Bytes that a head may have.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 
+/// Threads for what takes a while: questions to the store, acts.
+const BLOCKING_THREADS: usize = 6;
+/// How often repeated questions are told to the journal.
+const SWEEP_EVERY: Duration = Duration::from_mins(1);
+
+/// A question never takes the processor from the pipeline.
+fn step_back() {
+    // Refused only where somebody set limits; then it is as fast as the rest.
+    let _ = rustix::process::nice(10);
+}
+
 /// What is served and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -134,7 +145,8 @@ impl Listening {
         let hub = Arc::new(Hub::new(pulse, origin, settings.socket.display().to_string()));
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
-            .max_blocking_threads(4)
+            .max_blocking_threads(BLOCKING_THREADS)
+            .on_thread_start(step_back)
             .build()
             .map_err(ServeError::Thread)?;
         let thread = std::thread::Builder::new()
@@ -184,7 +196,8 @@ async fn serve(
     metrics: Option<std::net::TcpListener>,
     mut stopped: watch::Receiver<bool>,
 ) {
-    let context = Context { hub: Arc::clone(&hub), orders };
+    let context = Context::new(Arc::clone(&hub), orders);
+    tokio::spawn(sweep(Arc::clone(&hub)));
     tokio::spawn(Arc::clone(&hub).run(messages));
     if let Some(metrics) = metrics.and_then(|listener| TcpListener::from_std(listener).ok()) {
         tokio::spawn(accept_metrics(metrics, routes::metrics(context.clone())));
@@ -195,6 +208,17 @@ async fn serve(
     }
     // Gone with its sender, too.
     let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+/// Tells the journal what was asked again and again.
+async fn sweep(hub: Arc<Hub>) {
+    let mut clock = tokio::time::interval(SWEEP_EVERY);
+    loop {
+        clock.tick().await;
+        if let Some(store) = hub.pulse.store.get() {
+            hub.pulse.asked.sweep(store, false);
+        }
+    }
 }
 
 /// Connections by user.

@@ -3,23 +3,31 @@
 use super::{
     Filter, FilterError, Matcher,
     client::{Client, ClientError},
-    stored,
+    stored::{self, Bounds, History},
 };
 use crate::render::read::{self, Line, Lines, ReadError};
-use crate::store::StoreError;
+use crate::{finding::rules::RuleBook, render::explain::Explanation, store::StoreError};
 use indexmap::IndexMap;
+use jiff::SignedDuration;
 use std::{
     collections::VecDeque,
     fs::File,
     io::{self, BufRead, BufReader},
     ops::ControlFlow,
     path::PathBuf,
+    time::Duration,
 };
 
 /// Events that are held at once, e.g. to draw a tree of them. The latest are kept.
 pub const EVENTS_MAX: usize = 200_000;
 /// Findings that are held at once.
 pub const FINDINGS_MAX: usize = 50_000;
+/// Bytes of findings that a store hands out at once.
+const FINDING_BYTES_MAX: usize = 256 << 20;
+/// How long a store is searched for the beginning of the last lines: a person waits.
+const SEARCH_BUDGET: Duration = Duration::from_mins(5);
+/// Events that are looked at to explain one of them.
+const EXPLAINED_BY_MAX: usize = 2000;
 
 /// A place that can be asked.
 #[derive(Clone, Debug)]
@@ -89,6 +97,17 @@ pub struct Missed {
     pub dropped: u64,
     /// Lines beyond what is held.
     pub older: u64,
+    /// The search was ended early.
+    pub cut: bool,
+}
+
+impl Missed {
+    fn add(&mut self, other: Self) {
+        self.unreadable += other.unreadable;
+        self.dropped += other.dropped;
+        self.older += other.older;
+        self.cut |= other.cut;
+    }
 }
 
 impl Source {
@@ -117,8 +136,8 @@ impl Source {
             (_, Line::Dropped(_)) => true,
             _ => false,
         };
-        // A monitor keeps to `last` itself, and its answer need not end.
-        let keep = span.last.filter(|_| !matches!(self, Self::Monitor(_)));
+        // A monitor and a store keep to `last` themselves, and the answer of a monitor need not end.
+        let keep = span.last.filter(|_| matches!(self, Self::StandardInput | Self::File(_)));
         let mut kept: VecDeque<(Line, String)> = VecDeque::new();
         let missed = self.lines(what, filter, span, |line, text| {
             if !wanted(&line) {
@@ -155,10 +174,54 @@ impl Source {
                 gathered.take(line, &matcher);
                 ControlFlow::Continue(())
             })?;
-            gathered.missed.unreadable += missed.unreadable;
-            gathered.missed.dropped += missed.dropped;
+            gathered.missed.add(missed);
         }
         Ok(gathered)
+    }
+
+    /// Explains the finding or event whose id is `id` or begins so; `None` when there is none, or more than one. A monitor
+    /// and a store are asked for it and for what came before it in its instance; anything else is read as a whole.
+    pub fn explain(&self, id: &str, rules: &RuleBook) -> Result<(Option<Explanation>, Missed), SourceError> {
+        if matches!(self, Self::StandardInput | Self::File(_)) {
+            let gathered = self.gather(&Filter::default())?;
+            let explanation = Explanation::of_id(id, &gathered.events, gathered.findings.values(), rules);
+            return Ok((explanation, gathered.missed));
+        }
+        let asked = Filter { id: Some(id.to_owned()), ..Filter::default() };
+        if asked.matcher().is_err() {
+            return Ok((None, Missed::default()));
+        }
+        let mut found = Gathered::default();
+        for what in [What::Findings, What::Events] {
+            let span = Span { last: Some(2), follow: false };
+            let Gathered { events, findings, .. } = &mut found;
+            let missed = self.each(what, &asked, span, |line, _| {
+                found_take(events, findings, line);
+                ControlFlow::Continue(())
+            })?;
+            found.missed.add(missed);
+            // A finding and its events have ids that begin alike.
+            if !found.findings.is_empty() {
+                break;
+            }
+        }
+        let Some((instance, until)) = found.subject() else { return Ok((None, found.missed)) };
+        let around = Filter { workload: Some(instance), until: Some(until), ..Filter::default() };
+        let span = Span { last: Some(EXPLAINED_BY_MAX), follow: false };
+        let mut before = VecDeque::new();
+        let missed = self.each(What::Events, &around, span, |line, _| {
+            if let Line::Event(event) = line {
+                before.push_back(*event);
+            }
+            ControlFlow::Continue(())
+        })?;
+        found.missed.add(missed);
+        for event in found.events.drain(..) {
+            if before.iter().all(|known| known.id != event.id) {
+                before.push_back(event);
+            }
+        }
+        Ok((Explanation::of_id(id, &before, found.findings.values(), rules), found.missed))
     }
 
     fn lines(
@@ -178,14 +241,29 @@ impl Source {
             }
             Self::Store(_) if span.follow => Err(SourceError::NotFollowed),
             Self::Store(place) => {
+                let matcher = filter.matcher()?;
+                let bounds = Bounds { only_uid: None, last: span.last, budget: SEARCH_BUDGET };
                 let mut missed = Missed::default();
-                stored::each(place, what, filter, span, |text| {
-                    let Ok(line) = Line::parse(text) else {
+                let mut hand = |text: String| match Line::parse(&text) {
+                    Ok(line) => take(line, &text),
+                    Err(_) => {
                         missed.unreadable += 1;
-                        return ControlFlow::Continue(());
-                    };
-                    take(line, text)
-                })?;
+                        ControlFlow::Continue(())
+                    }
+                };
+                if what == What::Findings {
+                    let (lines, cut) = stored::findings(place, filter, &matcher, bounds, FINDING_BYTES_MAX)?;
+                    let _ = lines.into_iter().try_for_each(&mut hand);
+                    missed.cut = cut;
+                    return Ok(missed);
+                }
+                let mut history = History::open(place, filter, &matcher, bounds)?;
+                while let Some(page) = history.page()? {
+                    if page.into_iter().try_for_each(&mut hand).is_break() {
+                        break;
+                    }
+                }
+                missed.cut = history.is_cut;
                 Ok(missed)
             }
             Self::Monitor(client) => {
@@ -221,8 +299,10 @@ fn each_line(
         match line {
             Ok((line, text)) => {
                 read = true;
-                if let Line::Dropped(count) = line {
-                    missed.dropped += count;
+                match line {
+                    Line::Dropped(count) => missed.dropped += count,
+                    Line::Cut(_) => missed.cut = true,
+                    _ => {}
                 }
                 if take(line, &text).is_break() {
                     break;
@@ -254,7 +334,36 @@ pub struct Gathered {
     pub missed: Missed,
 }
 
+fn found_take(
+    events: &mut VecDeque<read::Event>,
+    findings: &mut IndexMap<read::Text, read::Finding>,
+    line: Line,
+) {
+    match line {
+        Line::Event(event) => events.push_back(*event),
+        Line::Finding(finding) => {
+            findings.insert(finding.id.clone(), *finding);
+        }
+        _ => {}
+    }
+}
+
 impl Gathered {
+    /// The instance of the only finding or event that is held, and a moment just after it happened.
+    pub(super) fn subject(&self) -> Option<(String, jiff::Timestamp)> {
+        let after = |time: jiff::Timestamp| time.checked_add(SignedDuration::from_secs(1)).unwrap_or(time);
+        let (instance, time) = match (self.findings.len(), self.events.len()) {
+            (1, _) => self
+                .findings
+                .values()
+                .next()
+                .map(|finding| (finding.workload.instance.to_string(), finding.first_seen)),
+            (0, 1) => self.events.front().map(|event| (event.workload.instance.to_string(), event.time)),
+            _ => None,
+        }?;
+        Some((instance, after(time)))
+    }
+
     pub(super) fn take(&mut self, line: Line, matcher: &Matcher) {
         match line {
             Line::Event(event) if matcher.event(&event) => {

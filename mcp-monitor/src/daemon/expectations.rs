@@ -3,6 +3,7 @@
 
 use std::{
     ffi::OsString,
+    fmt::Write as _,
     os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
     sync::Arc,
@@ -68,7 +69,12 @@ pub(super) struct Expectations {
     set: Set,
     instances: Vec<Described>,
     watch: Option<Inotify>,
+    /// What is in force was told to who records it.
+    told: bool,
 }
+
+/// Bytes of the words about a set.
+const WORDS_MAX: usize = 2048;
 
 impl Expectations {
     /// Reads the set; mistakes are an error here and nowhere later.
@@ -128,12 +134,44 @@ impl Expectations {
         changed.then(|| self.reload(judge)).flatten()
     }
 
+    /// What is in force in words, when that is new.
+    pub(super) fn news(&mut self) -> Option<String> {
+        (!std::mem::replace(&mut self.told, true)).then(|| self.in_words()).flatten()
+    }
+
+    /// The files in force with their digests; `None` when expectations come from nowhere.
+    fn in_words(&self) -> Option<String> {
+        let source = self.source.as_ref()?;
+        let mut files: Vec<_> = self.set.all().iter().map(|one| &one.file).collect();
+        files.dedup();
+        let mut words = format!("{} expectations of {}", self.set.all().len(), source.place().display());
+        for file in files {
+            // One that was taken away meanwhile is told with the next change.
+            let digest = std::fs::read(file).map_or_else(
+                |_| "gone".to_owned(),
+                |text| {
+                    use sha2::Digest as _;
+                    hex::encode(sha2::Sha256::digest(&text))
+                },
+            );
+            // Writing into a String cannot fail.
+            let _ = write!(words, ", {} sha256 {digest}", file.display());
+            if words.len() > WORDS_MAX {
+                words.truncate(words.floor_char_boundary(WORDS_MAX));
+                words.push('…');
+                break;
+            }
+        }
+        Some(words)
+    }
+
     /// Takes a new set, as a whole or not at all.
     pub(super) fn reload(&mut self, judge: &mut Judge) -> Option<bool> {
         let source = self.source.as_ref()?;
         match source.load() {
             Ok(set) => {
                 self.set = set;
+                self.told = false;
                 say(&format!("{} expectation(s) in force", self.set.all().len()));
                 let instances = std::mem::take(&mut self.instances);
                 for described in &instances {

@@ -327,6 +327,10 @@ impl<'stream> Pipeline<'stream> {
         if let Some(taken) = self.stages.expectations.poll(&mut self.stages.judge) {
             self.stages.publisher.reloaded("expectations", taken);
         }
+        if let Some(what) = self.stages.expectations.news() {
+            // Who changed a file is not known; that it is in force now is this process's doing.
+            self.stages.recorder.act(Actor::of_this_process(), Act::Configuration { what });
+        }
         self.stages.histories.save(false);
         self.marks.publish(&self.stages.judge, &mut self.sensor.orders);
         if self.lineages.has_cgroups() {
@@ -475,7 +479,9 @@ impl<'stream> Pipeline<'stream> {
         for event in settings.finish(&mut stages.judge) {
             stages.tell(event);
         }
-        let findings = stages.ledger.findings().cloned().collect();
+        let findings =
+            stages.ledger.findings().map(|finding| stages.recorder.as_told(finding).into_owned()).collect();
+        stages.publisher.ending();
         let summary = stages.tally.finish(Clock::now(), findings, lost, end);
         let error = stages.error.or_else(|| stages.stream.summary(&summary).err());
         let error = error.or_else(|| stages.stream.flush().err());
@@ -697,13 +703,15 @@ impl Stages<'_> {
             Noted::New(finding) | Noted::Raised(finding) => {
                 self.recorder.finding(finding);
                 findings = 1;
-                self.publisher.finding(finding);
-                self.stream.finding(finding, false)
+                let told = self.recorder.as_told(finding);
+                self.publisher.finding(&told);
+                self.stream.finding(&told, false)
             }
             Noted::Repeated(finding) => {
                 self.recorder.finding(finding);
-                self.publisher.finding(finding);
-                self.stream.finding(finding, true)
+                let told = self.recorder.as_told(finding);
+                self.publisher.finding(&told);
+                self.stream.finding(&told, true)
             }
         };
         self.recorder.event(&event);

@@ -1,7 +1,9 @@
 //! The store's place in the wiring: events and findings go in, what was lost on the way comes back as coverage.
 
+use std::borrow::Cow;
+
 use crate::{
-    event::{Event, Finding},
+    event::{Event, Finding, FindingState},
     render::Origin,
     sensor::sequence::SequenceTracker,
     store::{Act, Actor, Settings, Store, StoreError, Writer},
@@ -26,22 +28,26 @@ impl Recorder {
         Ok(Self { store: Some((store, writer)), failed: false })
     }
 
-    /// The store's writer, for whoever asks how the store is.
+    /// Chains what was done; nobody waits until it is on the disk.
+    pub(super) fn act(&self, actor: Actor, act: Act) {
+        let Some((_, writer)) = &self.store else { return };
+        if let Err(error) = writer.note(actor, act) {
+            eprintln!("mcp-monitor: what was done is not in the journal: {error}");
+        }
+    }
+
+    /// For who answers questions.
     pub(super) fn writer(&self) -> Option<Writer> {
         self.store.as_ref().map(|(_, writer)| writer.clone())
     }
 
-    /// Chains what an operator did. On a thread of its own, since it lasts until it is on the disk.
-    pub(super) fn act(&self, actor: Actor, act: Act) {
-        let Some((_, writer)) = &self.store else { return };
-        let writer = writer.clone();
-        let record = move || {
-            if let Err(error) = writer.act(actor, act) {
-                eprintln!("mcp-monitor: what an operator did is not in the journal: {error}");
+    /// The finding with the state that it has for those who are told.
+    pub(super) fn as_told<'finding>(&self, finding: &'finding Finding) -> Cow<'finding, Finding> {
+        match &self.store {
+            Some((_, writer)) if writer.suppresses(finding) => {
+                Cow::Owned(Finding { state: FindingState::Suppressed, ..finding.clone() })
             }
-        };
-        if let Err(error) = std::thread::Builder::new().name("act".to_owned()).spawn(record) {
-            eprintln!("mcp-monitor: what an operator did is not in the journal: {error}");
+            _ => Cow::Borrowed(finding),
         }
     }
 

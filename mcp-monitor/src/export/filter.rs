@@ -6,17 +6,17 @@ use serde::Deserialize;
 use super::record::{Body, Record};
 use crate::event::{Rule, Severity};
 
-/// A severity in the configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+/// A severity in the configuration and on the command line: this one and those above.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Least {
-    /// Everything.
+    /// Everything: worth knowing.
     Low,
-    /// Medium and above.
+    /// Medium and above: worth a look today.
     Medium,
-    /// High and critical.
+    /// High and critical: worth a look now.
     High,
-    /// Critical alone.
+    /// Critical alone: worth waking somebody.
     Critical,
 }
 

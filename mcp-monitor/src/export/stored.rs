@@ -65,6 +65,7 @@ impl Source for Stored {
             limit,
             after: Some(Cursor(after)),
             budget: BUDGET,
+            lines: true,
             filter: Filter { since: self.since, ..Filter::default() },
         };
         let page = self.ask(|reader| reader.events(&query))?;

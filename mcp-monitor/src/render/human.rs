@@ -8,7 +8,7 @@ use super::{
     object::{self, Described},
     text::{columns, escaped, padded, shortened},
 };
-use crate::event::{Bytes, Event, Finding, Process, Severity, Verdict};
+use crate::event::{Bytes, Event, Finding, FindingState, Process, Severity, Verdict};
 use anstyle::{AnsiColor, Style};
 use jiff::{Timestamp, tz::TimeZone};
 use std::{
@@ -220,6 +220,7 @@ pub fn finding(origin: &Origin, finding: &Finding, repeated: bool, look: &Look) 
         reason: finding.decision.reason.as_bytes(),
         advice: finding.advice.as_bytes(),
         attack: format!("{} {}", finding.technique, finding.tactic),
+        state: (finding.state != FindingState::Open).then(|| finding.state.name().to_owned()),
     };
     self::block(&block, repeated, look)
 }
@@ -244,6 +245,8 @@ pub(super) struct Block<'a> {
     pub(super) reason: &'a [u8],
     pub(super) advice: &'a [u8],
     pub(super) attack: String,
+    /// Where it stands and who says so, unless it is open.
+    pub(super) state: Option<String>,
 }
 
 /// `block` with its line feeds; `repeated` when it was shown before and only its count grew.
@@ -280,6 +283,12 @@ fn write_block(text: &mut String, block: &Block<'_>, repeated: bool, look: &Look
         "{style}▌ {severity} {rule}{style:#}  {bold}{}{bold:#}  {dim}{time}{dim:#}",
         escaped(block.title)
     )?;
+    if let Some(state) = &block.state {
+        for (index, part) in wrapped(state, width).into_iter().enumerate() {
+            let name = if index == 0 { "state" } else { "" };
+            writeln!(text, "{style}▌{style:#} {dim}{name:<10}{dim:#} {part}")?;
+        }
+    }
     let rows = [
         ("workload", escaped(block.workload)),
         ("process", who.into()),

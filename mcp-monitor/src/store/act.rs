@@ -13,6 +13,14 @@ pub struct Actor {
     pub pid: Option<u32>,
 }
 
+impl Actor {
+    /// The monitor itself.
+    #[must_use]
+    pub fn of_this_process() -> Self {
+        Self { uid: nix::unistd::geteuid().as_raw(), pid: Some(std::process::id()) }
+    }
+}
+
 /// What an operator did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "act", rename_all = "kebab-case")]
@@ -35,6 +43,27 @@ pub enum Act {
         /// Until when; at most a year ahead.
         until: Timestamp,
     },
+    /// Findings of one rule and one workload, those that are there and those that come, are not to be told.
+    SuppressScope {
+        /// Id of the rule.
+        rule: String,
+        /// Id or name of the workload.
+        workload: String,
+        /// Why; must not be empty.
+        reason: String,
+        /// Until when; at most a year ahead.
+        until: Timestamp,
+    },
+    /// Ends a suppression of one rule and one workload.
+    UnsuppressScope {
+        /// Id of the rule.
+        rule: String,
+        /// Id or name of the workload, as it was given.
+        workload: String,
+        /// In the operator's words.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        note: Option<String>,
+    },
     /// A finding is dealt with.
     Close {
         /// Its id.
@@ -47,6 +76,9 @@ pub enum Act {
     Reopen {
         /// Its id.
         finding: String,
+        /// In the operator's words.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        note: Option<String>,
     },
     /// A proposal became an expectation.
     Promote {
@@ -82,7 +114,40 @@ pub enum Act {
     Query {
         /// What was asked.
         what: String,
+        /// How often, where the same was asked again and again: the first time is an entry at once, the others one
+        /// entry together.
+        #[serde(default = "once", skip_serializing_if = "is_once")]
+        times: u64,
     },
+}
+
+fn once() -> u64 {
+    1
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_once(times: &u64) -> bool {
+    *times == 1
+}
+
+impl Act {
+    /// True when it changes where findings stand.
+    #[must_use]
+    pub fn concerns_findings(&self) -> bool {
+        match self {
+            Self::Acknowledge { .. }
+            | Self::Suppress { .. }
+            | Self::SuppressScope { .. }
+            | Self::UnsuppressScope { .. }
+            | Self::Close { .. }
+            | Self::Reopen { .. } => true,
+            Self::Promote { .. }
+            | Self::Configuration { .. }
+            | Self::Pause { .. }
+            | Self::Resume { .. }
+            | Self::Query { .. } => false,
+        }
+    }
 }
 
 /// An act that is on the disk.

@@ -83,6 +83,9 @@ pub enum StoreError {
     /// There is no such finding.
     #[error("there is no finding {0}. `mcp-monitor findings` lists them")]
     NoFinding(String),
+    /// Nothing is suppressed so.
+    #[error("{0} is not suppressed. `mcp-monitor findings --state suppressed` lists what is")]
+    NoSuppression(String),
     /// The writer does not answer, or has ended.
     #[error("the store does not answer: {0}")]
     NoAnswer(&'static str),

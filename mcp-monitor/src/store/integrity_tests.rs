@@ -172,7 +172,7 @@ fn a_changed_journal_and_a_changed_finding_are_told() {
     finding.id = "01997d5e-0000-7000-8000-0000000000aa".into();
     store.writer().finding(&finding);
     store.writer().flush().unwrap();
-    let act = Act::Query { what: "findings".into() };
+    let act = Act::Query { what: "findings".into(), times: 1 };
     store.writer().act(Actor { uid: 1000, pid: None }, act).unwrap();
     drop(store);
     let findings = directory.path().join(files::FINDINGS_FILE);

@@ -168,6 +168,11 @@ impl Journal {
         }
     }
 
+    /// Grows with each change of any finding.
+    pub(super) fn changes(&self) -> u64 {
+        self.state.change
+    }
+
     /// One entry by itself.
     pub(super) fn say(&mut self, now: Timestamp, word: Word) -> Result<u64, StoreError> {
         let failed = database("write to the journal", &self.path);

@@ -1,6 +1,6 @@
 //! A filter made ready: its globs and destinations compiled, and the whole of it applied to a line.
 
-use std::net::IpAddr;
+use std::{ffi::OsStr, net::IpAddr, os::unix::ffi::OsStrExt as _};
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use memchr::memmem::Finder;
@@ -8,39 +8,27 @@ use memchr::memmem::Finder;
 use super::{
     Filter, StoreError,
     columns::{Columns, Destination},
-    query::VALUES_MAX,
+    query::{VALUES_MAX, is_workload},
+    wanted::Wanted,
 };
-use crate::expectation::Egress;
+use crate::event::unescape;
 
 /// A filter made ready. See [`Filter`].
 #[derive(Debug)]
 pub struct Matcher {
     pub(super) filter: Filter,
     pub(super) paths: Option<GlobSet>,
-    pub(super) destinations: Vec<Egress>,
+    pub(super) destinations: Vec<Wanted>,
     text: Option<Finder<'static>>,
 }
 
 impl Matcher {
     /// Compiles `filter`; what makes no sense is told with its value.
     pub fn new(filter: &Filter) -> Result<Self, StoreError> {
-        let Filter {
-            workload,
-            instance,
-            kind,
-            verdict,
-            rule,
-            pid,
-            tree,
-            container,
-            user,
-            path,
-            destination,
-            ..
-        } = filter;
+        let Filter { workload, kind, verdict, rule, pid, tree, container, user, path, destination, .. } =
+            filter;
         let lengths = [
             workload.len(),
-            instance.len(),
             kind.len(),
             verdict.len(),
             rule.len(),
@@ -56,12 +44,9 @@ impl Matcher {
         }
         let destinations = destination
             .iter()
-            .map(|text| match text.parse::<Egress>() {
-                Ok(Egress::Unix(_)) => {
-                    Err(StoreError::Usage(format!("{text}: unix sockets are found by their path")))
-                }
-                Ok(egress) => Ok(egress),
-                Err(error) => Err(StoreError::Usage(error.to_string())),
+            .map(|text| {
+                text.parse()
+                    .map_err(|expected| StoreError::Usage(format!("{text} is no destination: {expected}")))
             })
             .collect::<Result<_, _>>()?;
         let paths = if path.is_empty() { None } else { Some(globs(path)?) };
@@ -86,25 +71,33 @@ impl Matcher {
     }
 
     pub(super) fn is_destination(&self, destination: &Destination<'_>) -> bool {
-        let port = destination.port.unwrap_or(0);
         let address: Option<IpAddr> = destination.address.as_deref().and_then(|text| text.parse().ok());
-        self.destinations.iter().any(|wanted| {
-            address.is_some_and(|address| {
-                wanted.is_address(address, port) || wanted.names_address(address, port)
-            }) || destination.name.as_deref().is_some_and(|name| wanted.is_name(name.as_bytes(), port))
+        let name = destination.name.as_deref();
+        self.destinations.iter().any(|wanted| wanted.matches(address, destination.port, name))
+    }
+
+    /// `path` as the contract writes it.
+    pub(super) fn is_path(&self, path: &str) -> bool {
+        self.paths.as_ref().is_none_or(|paths| match unescape(path) {
+            Some(bytes) => paths.is_match(OsStr::from_bytes(&bytes)),
+            None => paths.is_match(path),
         })
     }
 
-    pub(super) fn is_path(&self, path: &str) -> bool {
-        self.paths.as_ref().is_none_or(|paths| paths.is_match(path))
+    /// A workload's texts as the contract writes them.
+    pub(super) fn is_workload(&self, name: &str, id: &str, instance: &str) -> bool {
+        any(&self.filter.workload, |wanted| {
+            let raw = unescape(name);
+            let name = raw.as_deref().unwrap_or(name.as_bytes());
+            is_workload(wanted.as_bytes(), name, id.as_bytes(), instance.as_bytes())
+        })
     }
 
     fn matches_columns(&self, columns: &Columns<'_>) -> bool {
         let Filter {
             since,
             until,
-            workload,
-            instance,
+            workload: _,
             kind,
             verdict,
             rule,
@@ -126,10 +119,10 @@ impl Matcher {
         };
         let is_user =
             |wanted: &String| process.user.as_deref() == Some(wanted) || wanted.parse() == Ok(process.uid);
+        let workload = &columns.workload;
         since.is_none_or(|since| columns.time >= since)
             && until.is_none_or(|until| columns.time < until)
-            && any(workload, |one| *one == columns.workload.id || *one == columns.workload.name)
-            && any(instance, |one| columns.workload.instance.starts_with(one))
+            && self.is_workload(&workload.name, &workload.id, &workload.instance)
             && any(kind, |one| *one == columns.kind)
             && any(verdict, |one| *one == columns.verdict)
             && any(rule, |one| columns.rule.as_deref() == Some(one))
@@ -158,8 +151,6 @@ fn globs(patterns: &[String]) -> Result<GlobSet, StoreError> {
     for pattern in patterns {
         let glob = GlobBuilder::new(pattern)
             .literal_separator(true)
-            // Paths are written escaped, with backslashes of their own.
-            .backslash_escape(false)
             .build()
             .map_err(|error| wrong(pattern, &error))?;
         set.add(glob);
@@ -201,7 +192,7 @@ mod tests {
         assert_eq!(count(&Filter::default()), all);
         let narrowed = [
             Filter { workload: of(&["filesystem"]), ..Filter::default() },
-            Filter { instance: of(&["a1b2"]), ..Filter::default() },
+            Filter { workload: of(&["a1b2"]), ..Filter::default() },
             Filter { pid: vec![4711], ..Filter::default() },
             Filter { tree: vec![ProcessFilter { pid: 4600, start: None }], ..Filter::default() },
             Filter { user: of(&["user"]), ..Filter::default() },
@@ -237,7 +228,7 @@ mod tests {
         assert!(found("api.example.com") > by_address, "with the answer of DNS");
         assert_eq!(found("*.example.com:443"), by_address);
         assert_eq!(found("203.0.113.7:80"), 0);
-        assert!(Matcher::new(&Filter { destination: of(&["http://x"]), ..Filter::default() }).is_err());
+        assert!(Matcher::new(&Filter { destination: of(&["a:b"]), ..Filter::default() }).is_err());
         assert!(Matcher::new(&Filter { path: of(&["/a/[b"]), ..Filter::default() }).is_err());
     }
 }

@@ -86,6 +86,7 @@ pub mod status;
 #[cfg(test)]
 mod tests;
 pub mod verify;
+mod wanted;
 pub mod writer;
 
 pub use act::{Act, ActReceipt, Actor};
@@ -98,4 +99,5 @@ pub use query::{
 pub use reader::Reader;
 pub use settings::Settings;
 pub use status::{Day, Recording, Status};
-pub use writer::{Gap, Store, StoreLosses, Writer};
+pub use wanted::Wanted;
+pub use writer::{Gap, Seam, Store, StoreLosses, Writer};

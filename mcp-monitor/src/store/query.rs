@@ -11,6 +11,15 @@ use crate::event::{FindingState, Severity, Verdict};
 pub const LIMIT_MAX: usize = 100_000;
 /// Values that one criterion of a filter holds at most.
 pub const VALUES_MAX: usize = 256;
+/// Letters of an id that say which one is meant.
+pub const BEGINNING_MIN: usize = 4;
+
+/// True when `wanted` is a workload's name, its id, or the beginning of its id or of its instance.
+#[must_use]
+pub fn is_workload(wanted: &[u8], name: &[u8], id: &[u8], instance: &[u8]) -> bool {
+    let begins = |of: &[u8]| wanted.len() >= BEGINNING_MIN && of.starts_with(wanted);
+    name == wanted || id == wanted || begins(id) || begins(instance)
+}
 
 /// The place of a row in the order in which rows were recorded: unique in a store, growing, never used again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -24,10 +33,8 @@ pub struct Filter {
     pub since: Option<Timestamp>,
     /// Before.
     pub until: Option<Timestamp>,
-    /// Ids or names of workloads.
+    /// Names of workloads, their ids or instances, or beginnings of these ids ([`is_workload`]).
     pub workload: Vec<String>,
-    /// Ids of instances, or their beginnings.
-    pub instance: Vec<String>,
     /// Kinds of the JSON contract, e.g. `open`.
     pub kind: Vec<String>,
     /// Verdicts.
@@ -42,10 +49,11 @@ pub struct Filter {
     pub container: Vec<String>,
     /// User names or numbers.
     pub user: Vec<String>,
-    /// What this user's processes did, whatever else is asked: for readers who may see only their own.
+    /// What this user's processes did, and what could not be seen of instances that this user began, whatever else is
+    /// asked: for readers who may see only their own.
     pub only_uid: Option<u32>,
-    /// Globs for paths as the contract writes them (escaped): files, targets of renames and links, programs that
-    /// were executed, unix sockets. `*` stays within a directory, `**` does not.
+    /// Globs for paths, byte by byte: files, targets of renames and links, programs that were executed, unix sockets
+    /// (abstract ones as `@NAME`). `*` stays within a directory, `**` does not; `\\` takes a special character as it is.
     pub path: Vec<String>,
     /// Destinations: `ADDRESS`, `NETWORK/PREFIX`, `NAME`, `*.NAME`, each with or without `:PORT` (IPv6 with a
     /// port in brackets). Names that were asked for in DNS count, too.
@@ -87,6 +95,8 @@ pub struct Query {
     pub after: Option<Cursor>,
     /// How long the search may take; what was found until then is answered.
     pub budget: Duration,
+    /// With the lines. Where rows alone are wanted, the index answers by itself.
+    pub lines: bool,
 }
 
 impl Default for Query {
@@ -97,6 +107,7 @@ impl Default for Query {
             limit: 100,
             after: None,
             budget: Duration::from_secs(10),
+            lines: true,
         }
     }
 }
@@ -106,7 +117,7 @@ impl Default for Query {
 pub struct Row {
     /// Its place.
     pub cursor: Cursor,
-    /// The JSON object as it was recorded, one line without its end.
+    /// The JSON object as it was recorded, one line without its end; nothing when lines were not asked for.
     pub line: String,
 }
 
@@ -290,10 +301,10 @@ pub struct FindingFilter {
     pub rule: Vec<String>,
     /// This severity and above.
     pub severity: Option<Severity>,
-    /// Ids or names of workloads.
+    /// Names of workloads, their ids or instances, or beginnings of these ids ([`is_workload`]).
     pub workload: Vec<String>,
-    /// Ids of instances, or their beginnings.
-    pub instance: Vec<String>,
+    /// Ids of findings, or their beginnings.
+    pub id: Vec<String>,
     /// Only of this user's processes.
     pub only_uid: Option<u32>,
     /// Those that changed after this number of the store's changes ([`FindingRow::change`]): the way to follow.

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Act, ActReceipt, Actor, StoreError};
+use super::{Act, ActReceipt, Actor, StoreError, writer::Seam};
 use crate::event::{Action, Event, Finding};
 
 /// Events that wait at most: more than a second of what the store must keep up with.
@@ -22,7 +22,6 @@ pub(super) const ORDERS_MAX: usize = 1024;
 const WAKE_AT: usize = 1024;
 
 /// Something other than an event, done in its turn and answered.
-#[derive(Debug)]
 pub(super) enum Order {
     /// An operator's act.
     Act(Actor, Act, SyncSender<Result<ActReceipt, StoreError>>),
@@ -30,18 +29,22 @@ pub(super) enum Order {
     Cursor { sink: String, stream: String, position: u64, answer: SyncSender<Result<(), StoreError>> },
     /// Write everything that came before.
     Flush(SyncSender<Result<(), StoreError>>),
+    /// Write everything that came before, and say where it ends; `waiting`: with the repeats that are no rows yet.
+    Seam { waiting: bool, answer: SyncSender<Result<Seam, StoreError>> },
 }
 
 /// What the writer takes at one time.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Taken {
     pub(super) events: Vec<Event>,
     pub(super) findings: HashMap<String, Finding>,
     pub(super) orders: VecDeque<Order>,
+    /// Events that were ever offered, those that did not fit too.
+    pub(super) offered: u64,
     pub(super) closing: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Waiting {
     events: VecDeque<(Event, usize)>,
     bytes: usize,
@@ -66,7 +69,7 @@ pub(super) struct Level {
 }
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Queue {
     waiting: Mutex<Waiting>,
     wake: Condvar,
@@ -152,7 +155,7 @@ impl Queue {
         let (mut waiting, _) =
             self.wake.wait_timeout_while(waiting, timeout, idle).unwrap_or_else(PoisonError::into_inner);
         // What waits for a flush waits for all that came before it.
-        let flush = waiting.orders.iter().any(|order| matches!(order, Order::Flush(_)));
+        let flush = waiting.orders.iter().any(|order| matches!(order, Order::Flush(_) | Order::Seam { .. }));
         let count = if flush { waiting.events.len() } else { waiting.events.len().min(events_max) };
         let events: Vec<(Event, usize)> = waiting.events.drain(..count).collect();
         waiting.bytes -= events.iter().map(|(_, bytes)| bytes).sum::<usize>();
@@ -160,6 +163,7 @@ impl Queue {
             events: events.into_iter().map(|(event, _)| event).collect(),
             findings: mem::take(&mut waiting.findings),
             orders: mem::take(&mut waiting.orders),
+            offered: waiting.given + waiting.overflow,
             // Ends only when nothing is left behind.
             closing: waiting.closing && waiting.events.is_empty(),
         }

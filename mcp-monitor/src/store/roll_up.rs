@@ -78,6 +78,13 @@ impl RollUp {
         rows.append(&mut repeats);
     }
 
+    /// What will be rows when the minute is over, as it is now.
+    pub(super) fn waiting(&self) -> Vec<Event> {
+        let mut repeats: Vec<_> = self.seen.values().flatten().map(|repeat| repeat.event.clone()).collect();
+        repeats.sort_unstable_by_key(|repeat| repeat.boot_ns);
+        repeats
+    }
+
     /// Events that have no row of their own, so far.
     pub(super) fn rolled_up(&self) -> u64 {
         self.rolled_up

@@ -149,7 +149,7 @@ fn the_database_finds_what_the_matcher_finds() {
         };
         one.process = Arc::new(process);
         one.workload = Arc::new(Workload {
-            instance: format!("i-{}", number % 2),
+            instance: format!("inst-{}", number % 2),
             name: format!("w{}", number % 2),
             ..(*one.workload).clone()
         });
@@ -164,7 +164,7 @@ fn the_database_finds_what_the_matcher_finds() {
     let filters = [
         none(),
         Filter { workload: texts(&["w1"]), ..none() },
-        Filter { instance: texts(&["i-0"]), kind: texts(&["open", "exec"]), ..none() },
+        Filter { workload: texts(&["inst-0"]), kind: texts(&["open", "exec"]), ..none() },
         Filter { verdict: vec![Verdict::Forbidden, Verdict::Unexpected], ..none() },
         Filter { verdict: vec![Verdict::Expected], ..none() },
         Filter { rule: texts(&["secret-read"]), ..none() },
@@ -277,7 +277,7 @@ fn a_finding_is_told_handled_and_suppressed() {
     writer.finding(&again);
     writer.flush().unwrap();
     assert_eq!(reader.finding(&again.id).unwrap().unwrap().state, FindingState::Suppressed);
-    writer.act(root, Act::Reopen { finding: id.clone() }).unwrap();
+    writer.act(root, Act::Reopen { finding: id.clone(), note: None }).unwrap();
     assert_eq!(reader.finding(&again.id).unwrap().unwrap().state, FindingState::Open);
     assert!(matches!(
         writer.act(root, Act::Close { finding: "nothing".into(), note: None }),
@@ -291,6 +291,57 @@ fn a_finding_is_told_handled_and_suppressed() {
     let row = reader.finding(&finding.id).unwrap().unwrap();
     assert_eq!(row.state, FindingState::Open);
     assert!(row.line.contains(&format!("\"count\":{}", finding.count)));
+}
+
+#[test]
+fn a_rule_of_a_workload_is_suppressed_across_restarts_and_never_what_tells_of_blindness() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = Actor { uid: 0, pid: Some(1) };
+    let told = |writer: &Writer, name: &str| {
+        let mut finding = sample::findings().remove(0);
+        finding.id = uuid::Uuid::now_v7().to_string();
+        finding.workload = Arc::new(Workload { name: name.into(), ..(*finding.workload).clone() });
+        writer.finding(&finding);
+        writer.flush().unwrap();
+        finding
+    };
+    let scope = |rule: &str, workload: &str| Act::SuppressScope {
+        rule: rule.into(),
+        workload: workload.into(),
+        reason: "known".into(),
+        until: Timestamp::now() + jiff::SignedDuration::from_hours(1),
+    };
+    let state = |id: &str| {
+        let mut reader = Reader::open(directory.path()).unwrap();
+        reader.finding(id).unwrap().unwrap().state
+    };
+    let store = Store::open(&settings(directory.path()), &origin()).unwrap();
+    let writer = store.writer();
+    let (before, other) = (told(&writer, "github"), told(&writer, "other"));
+    let rule = before.rule.id();
+    assert!(!writer.suppresses(&before));
+    writer.act(root, scope(rule, "github")).unwrap();
+    assert_eq!(state(&before.id), FindingState::Suppressed, "those that are there");
+    assert_eq!(state(&other.id), FindingState::Open);
+    assert!(writer.suppresses(&before) && !writer.suppresses(&other));
+    for blind in ["coverage-loss", "monitor-tamper"] {
+        assert!(matches!(writer.act(root, scope(blind, "github")), Err(StoreError::Usage(_))), "{blind}");
+    }
+    drop(store);
+    let store = Store::open(&settings(directory.path()), &origin()).unwrap();
+    let writer = store.writer();
+    let after = told(&writer, "github");
+    assert_eq!(state(&after.id), FindingState::Suppressed, "those that come, after a restart");
+    assert!(writer.suppresses(&after));
+    let end =
+        |workload: &str| Act::UnsuppressScope { rule: rule.into(), workload: workload.into(), note: None };
+    assert!(matches!(writer.act(root, end("nobody")), Err(StoreError::NoSuppression(_))));
+    writer.act(root, end("github")).unwrap();
+    assert_eq!((state(&before.id), state(&after.id)), (FindingState::Open, FindingState::Open));
+    assert!(!writer.suppresses(&after));
+    drop((writer, store));
+    let verified = verify::store(directory.path(), None, None).unwrap();
+    assert!(verified.is_good(), "{verified}");
 }
 
 #[test]

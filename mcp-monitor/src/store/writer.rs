@@ -1,7 +1,13 @@
 //! The way in: a handle that puts things into the queue, and the thread that writes them.
 
+mod acts;
 mod findings;
 mod keeper;
+mod likeness;
+mod opening;
+mod pages;
+mod seam;
+mod suppressions;
 
 use std::{
     path::{Path, PathBuf},
@@ -17,6 +23,8 @@ use jiff::Timestamp;
 
 pub use keeper::Gap;
 use keeper::Keeper;
+pub use seam::Seam;
+use suppressions::Suppressions;
 
 use super::{
     Act, ActReceipt, Actor, Recording, Settings, Status, StoreError, files,
@@ -40,6 +48,7 @@ struct Told {
     rolled_up: u64,
     unwritten: u64,
     findings_lost: u64,
+    finding_changes: u64,
     last_checkpoint: Option<Timestamp>,
 }
 
@@ -58,6 +67,7 @@ struct Shared {
     queue: Queue,
     told: Mutex<Told>,
     taken: Mutex<StoreLosses>,
+    suppressions: Arc<Suppressions>,
     directory: PathBuf,
     public_key: String,
 }
@@ -66,6 +76,12 @@ struct Shared {
 #[derive(Clone)]
 pub struct Writer {
     shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Writer").field("directory", &self.shared.directory).finish_non_exhaustive()
+    }
 }
 
 /// Ends the writing when it is dropped: what was given before is written.
@@ -91,9 +107,11 @@ impl Store {
                 rolled_up: 0,
                 unwritten: 0,
                 findings_lost: 0,
+                finding_changes: keeper.finding_changes(),
                 last_checkpoint: None,
             }),
             taken: Mutex::default(),
+            suppressions: keeper.suppressions(),
             directory: settings.directory.clone(),
             public_key: keeper.public_key(),
         });
@@ -158,6 +176,32 @@ impl Writer {
         let (answer, answers) = mpsc::sync_channel(1);
         self.shared.queue.order(Order::Act(actor, act, answer))?;
         wait(&answers)
+    }
+
+    /// Records what an operator did, in its turn; nobody waits. For what is too frequent to be waited for.
+    pub fn note(&self, actor: Actor, act: Act) -> Result<(), StoreError> {
+        let (answer, _) = mpsc::sync_channel(1);
+        self.shared.queue.order(Order::Act(actor, act, answer))
+    }
+
+    /// Writes everything that was given before and says where it ends. `waiting`: with the repeats that are no rows
+    /// yet.
+    pub fn seam(&self, waiting: bool) -> Result<Seam, StoreError> {
+        let (answer, answers) = mpsc::sync_channel(1);
+        self.shared.queue.order(Order::Seam { waiting, answer })?;
+        wait(&answers)
+    }
+
+    /// True when an operator does not want `finding` told now.
+    #[must_use]
+    pub fn suppresses(&self, finding: &Finding) -> bool {
+        self.shared.suppressions.hold(finding)
+    }
+
+    /// Grows with each change of any finding: what is to be told to who follows.
+    #[must_use]
+    pub fn finding_changes(&self) -> u64 {
+        self.shared.told.lock().unwrap_or_else(PoisonError::into_inner).finding_changes
     }
 
     /// Notes how far `sink` has read `stream` (`events`: a row; `findings`: a change; `journal`: an entry).
@@ -240,6 +284,7 @@ impl Writer {
             rolled_up: keeper.rolled_up(),
             unwritten: keeper.unwritten(),
             findings_lost: keeper.findings_lost,
+            finding_changes: keeper.finding_changes(),
             last_checkpoint: keeper.last_checkpoint(),
         };
     }

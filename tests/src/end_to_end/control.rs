@@ -24,6 +24,7 @@ pub(crate) const CHECKS: &[Check] = &[
     ("curl asks what happened", asked_by_curl),
     ("a slow reader is told what it missed and stalls nobody", slow_reader),
     ("a workload is frozen and goes on", frozen),
+    ("a finding is acknowledged, suppressed and told again", handled),
     ("another user sees nothing of it and may do nothing", another_user),
     ("nobody answers when none runs", nobody),
     ("top shows it on a terminal of 80 columns", top),
@@ -77,6 +78,7 @@ impl<'setup> Running<'setup> {
         }
         let monitor = monitor
             .env("RUNTIME_DIRECTORY", &directory)
+            .env("STATE_DIRECTORY", directory.join("store"))
             .env("HOME", setup.world.home())
             .stdin(Stdio::null())
             .stdout(File::create(directory.join("stream.jsonl"))?)
@@ -317,6 +319,75 @@ fn frozen(setup: &Setup) -> Result<()> {
     let unknown = running.ask(&["pause", "nobody", "--reason", "x"])?;
     ensure!(unknown.status.code() == Some(8), "pause of nothing ended with {:?}", unknown.status.code());
     running.finish()
+}
+
+fn handled(setup: &Setup) -> Result<()> {
+    let (script, secret) = reads_a_secret();
+    let Some(mut running) = Running::start(setup, "handled", &format!("{script}; read word; {script}"))?
+    else {
+        return Ok(());
+    };
+    running.go()?;
+    let found = || running.lines(&["findings", "-o", "json", "--rule", "secret-read"]);
+    running.until("the secret's read is found", || Ok(!found()?.is_empty()))?;
+    let id = found()?[0]["id"].as_str().context("no id")?.to_owned();
+    let does = |arguments: &[&str], status: i32, wanted: &str| -> Result<()> {
+        let output = running.ask(arguments)?;
+        let said =
+            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        ensure!(
+            output.status.code() == Some(status) && said.contains(wanted),
+            "{arguments:?} ended with {:?}: {said}",
+            output.status.code()
+        );
+        Ok(())
+    };
+    does(&["findings", "ack", &id[..18], "--reason", "mine"], 0, "acknowledged finding")?;
+    let acknowledged = running.lines(&["findings", "-o", "json", "--state", "acknowledged"])?;
+    ensure!(acknowledged.len() == 1 && acknowledged[0]["handling"]["reason"] == "mine", "{acknowledged:?}");
+    let fails = ["findings", "--fail-on", "secret-read"];
+    does(&fails, 10, "")?;
+    does(&["findings", "suppress", &id, "--reason", "a test key", "--until", "2h"], 0, "suppressed finding")?;
+    does(&fails, 0, "\"state\":\"suppressed\"")?;
+    does(&["findings", "-o", "table"], 0, "suppressed until")?;
+    does(&["status", "-o", "table"], 0, "1 suppressed")?;
+    does(&["findings", "suppress", &id, "--reason", "x", "--until", "yesterday"], 2, "has passed")?;
+    does(&["findings", "suppress", "no-rule+x", "--reason", "x", "--until", "1h"], 2, "no rule is called")?;
+    does(
+        &["findings", "suppress", "coverage-loss+x", "--reason", "x", "--until", "1h"],
+        2,
+        "cannot be suppressed",
+    )?;
+    does(&["findings", "ack", "00000000", "--reason", "x"], 8, "no finding")?;
+    does(&["findings", "unsuppress", &id, "--reason", "looked at"], 0, "open again")?;
+    does(&fails, 10, "")?;
+    let workload = format!("pid {}", running.subject.id());
+    let scope = format!("secret-read+{workload}");
+    does(&["findings", "suppress", &scope, "--reason", "known", "--until", "2h"], 0, "suppressed findings")?;
+    // What comes is suppressed, too, and counted all the same.
+    running.go()?;
+    let counted = || -> Result<u64> {
+        let rows = running.lines(&["findings", "-o", "json", "--state", "suppressed", "--path", &secret])?;
+        Ok(rows.iter().filter_map(|row| row["count"].as_u64()).sum())
+    };
+    running.until("the second read is counted", || Ok(counted()? >= 2))?;
+    does(&fails, 0, "")?;
+    does(&["findings", "unsuppress", &scope, "--reason", "enough"], 0, "told again")?;
+    does(&["findings", "unsuppress", &scope, "--reason", "enough"], 8, "is not suppressed")?;
+    does(&fails, 10, "")?;
+    let store = running.directory.join("store");
+    running.finish()?;
+    let verified = Command::new(&setup.monitor).arg("verify").arg("--store").arg(&store).output()?;
+    ensure!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
+    let evidence = setup.world.scratch.join("control-handled/evidence.jsonl");
+    let exported =
+        Command::new(&setup.monitor).arg("export").arg("--store").arg(&store).arg(&evidence).output()?;
+    ensure!(exported.status.success(), "{}", String::from_utf8_lossy(&exported.stderr));
+    let journal = fs::read_to_string(&evidence)?;
+    for act in ["acknowledge", "suppress", "reopen", "suppress-scope", "unsuppress-scope", "query"] {
+        ensure!(journal.contains(&format!("\\\"act\\\":\\\"{act}\\\"")), "{act} is not in the journal");
+    }
+    Ok(())
 }
 
 fn another_user(setup: &Setup) -> Result<()> {

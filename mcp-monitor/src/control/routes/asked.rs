@@ -25,9 +25,31 @@ pub(super) struct Extent {
 /// A request's parameters.
 #[derive(Debug)]
 pub(super) struct Asked {
+    pub(super) filter: Filter,
     pub(super) matcher: Matcher,
     pub(super) last: usize,
     pub(super) follow: bool,
+}
+
+impl Asked {
+    /// The last so many of what `filter` means.
+    pub(super) fn of(filter: Filter, last: usize) -> Result<Self, Refusal> {
+        let matcher = filter.matcher().map_err(Refusal::wrong)?;
+        Ok(Self { filter, matcher, last, follow: false })
+    }
+
+    /// The question in words, for the journal: `path?parameters`, and the same without its times.
+    pub(super) fn in_words(&self, path: &str) -> (String, String) {
+        let text = |filter: &Filter| {
+            let mut text = serde_urlencoded::to_string(filter).unwrap_or_default();
+            if self.follow {
+                text.push_str(if text.is_empty() { "follow" } else { "&follow" });
+            }
+            if text.is_empty() { path.to_owned() } else { format!("{path}?{text}") }
+        };
+        let timeless = Filter { since: None, until: None, ..self.filter.clone() };
+        (text(&self.filter), text(&timeless))
+    }
 }
 
 impl<State: Sync> FromRequestParts<State> for Asked {
@@ -42,6 +64,7 @@ impl<State: Sync> FromRequestParts<State> for Asked {
         let filter: Filter = parsed(filter)?;
         Ok(Self {
             matcher: filter.matcher().map_err(Refusal::wrong)?,
+            filter,
             last: extent.last.unwrap_or(LAST_MAX).min(LAST_MAX),
             follow: extent.follow,
         })

@@ -1,6 +1,6 @@
-//! Trees, timelines and explanations, put together from what is held.
+//! Trees, timelines and explanations, put together from what was recorded and what is not written yet.
 
-use super::{Context, Refusal, asked::Asked, lines::read_all};
+use super::{Context, Refusal, asked::Asked, lines::gather};
 use crate::{
     control::{Filter, api::Problem, peer::Peer},
     event::Rule,
@@ -11,9 +11,9 @@ use axum::{
     Extension, Json,
     extract::{Path, State},
 };
-use tokio::task::spawn_blocking;
 
-/// Processes with their children and what was judged of them, by instance.
+/// Processes with their children and what was judged of them, by instance: of the latest 16,384 events that the filter
+/// means.
 #[utoipa::path(get, path = "/v1/tree", tag = "pictures", params(Filter), responses(
     (status = 200, body = Forest), (status = 400, body = Problem)))]
 pub(super) async fn tree(
@@ -21,14 +21,11 @@ pub(super) async fn tree(
     Extension(peer): Extension<Peer>,
     asked: Asked,
 ) -> Result<Json<Forest>, Refusal> {
-    let drawn = spawn_blocking(move || {
-        let gathered = read_all(&context.hub, peer.access, &asked.matcher);
-        Forest::new(&gathered.events, gathered.findings.values())
-    });
-    drawn.await.map(Json).map_err(Refusal::failed)
+    let gathered = gather(&context, &peer, "tree", asked).await?;
+    Ok(Json(Forest::new(&gathered.events, gathered.findings.values())))
 }
 
-/// What happened one after the other.
+/// What happened one after the other: the latest 16,384 events that the filter means.
 #[utoipa::path(get, path = "/v1/timeline", tag = "pictures", params(Filter), responses(
     (status = 200, body = Timeline), (status = 400, body = Problem)))]
 pub(super) async fn timeline(
@@ -36,12 +33,12 @@ pub(super) async fn timeline(
     Extension(peer): Extension<Peer>,
     asked: Asked,
 ) -> Result<Json<Timeline>, Refusal> {
-    let drawn = spawn_blocking(move || {
-        let gathered = read_all(&context.hub, peer.access, &asked.matcher);
-        Timeline::new(&gathered.events, gathered.findings.values())
-    });
-    drawn.await.map(Json).map_err(Refusal::failed)
+    let gathered = gather(&context, &peer, "timeline", asked).await?;
+    Ok(Json(Timeline::new(&gathered.events, gathered.findings.values())))
 }
+
+/// Events before the one that is explained.
+const BEFORE_MAX: usize = 2000;
 
 /// A finding, an event or a rule in full.
 #[utoipa::path(get, path = "/v1/explain/{id}", tag = "pictures",
@@ -56,13 +53,16 @@ pub(super) async fn explain(
     if let Some(rule) = Rule::ALL.into_iter().find(|rule| rule.id() == id) {
         return Ok(Json(Explanation::of_rule(rule, &rules)));
     }
-    let matcher = Filter::default().matcher().map_err(Refusal::wrong)?;
-    let explained = spawn_blocking(move || {
-        let gathered = read_all(&context.hub, peer.access, &matcher);
-        Explanation::of_id(&id, &gathered.events, gathered.findings.values(), &rules)
-    });
-    let explained = explained.await.map_err(Refusal::failed)?;
-    explained
-        .map(Json)
-        .ok_or_else(|| Refusal::unknown("no event or finding that is held has this id, or several have"))
+    let unknown = || Refusal::unknown("no event or finding has this id, or several have");
+    let wanted = Filter { id: Some(id.clone()), ..Filter::default() };
+    let found = gather(&context, &peer, "explain", Asked::of(wanted, 2).map_err(|_| unknown())?).await?;
+    let (instance, until) = found.subject().ok_or_else(unknown)?;
+    let around = Filter { workload: Some(instance), until: Some(until), ..Filter::default() };
+    let around = gather(&context, &peer, "explain", Asked::of(around, BEFORE_MAX)?).await?;
+    let mut events = around.events;
+    events.extend(found.events);
+    // One that is in both is meant once.
+    let mut seen = std::collections::HashSet::new();
+    events.retain(|event| seen.insert(event.id.clone()));
+    Explanation::of_id(&id, &events, found.findings.values(), &rules).map(Json).ok_or_else(unknown)
 }

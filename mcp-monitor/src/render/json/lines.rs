@@ -125,6 +125,22 @@ struct Attack<'a> {
     tactic: &'a str,
 }
 
+/// Who dealt with a finding. It stands in what is asked of the monitor or its store, and in what sinks get once somebody
+/// did.
+#[derive(Serialize, JsonSchema)]
+struct Handling {
+    /// User id.
+    uid: u32,
+    /// When.
+    time: String,
+    /// In the operator's words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    /// When a suppression ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<String>,
+}
+
 /// What a person is told: events of one kind under one rule, deduplicated. A later line with the same id
 /// replaces an earlier one.
 #[derive(Serialize, JsonSchema)]
@@ -157,6 +173,9 @@ pub(super) struct FindingLine<'a> {
     advice: Text<'a>,
     /// Ids of the first events.
     events: &'a [String],
+    /// Who dealt with it: added by the store, which alone knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    handling: Option<Handling>,
     #[serde(skip_serializing_if = "Not::not")]
     test: bool,
 }
@@ -185,6 +204,7 @@ impl<'a> FindingLine<'a> {
             message: Text(finding.message.as_bytes()),
             advice: Text(finding.advice.as_bytes()),
             events: &finding.events,
+            handling: None,
             test: origin.test,
         }
     }

@@ -79,6 +79,32 @@ pub struct Finding {
     /// Ids of the first events.
     #[serde(default)]
     pub events: Vec<Text>,
+    /// Who dealt with it.
+    pub handling: Option<Handling>,
+}
+
+/// Who dealt with a finding, and how.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Handling {
+    /// User id.
+    pub uid: u32,
+    /// When.
+    pub time: Timestamp,
+    /// In the operator's words.
+    pub reason: Option<Text>,
+    /// When a suppression ends.
+    pub until: Option<Timestamp>,
+}
+
+impl Handling {
+    /// `until TIME, by uid N: reason`, for people.
+    fn in_words(&self, look: &Look) -> String {
+        let time =
+            |time: Timestamp| time.to_zoned(look.time_zone.clone()).strftime("%Y-%m-%d %H:%M").to_string();
+        let until = self.until.map(|until| format!(" until {}", time(until))).unwrap_or_default();
+        let reason = self.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        format!("{until} by uid {} at {}{reason}", self.uid, time(self.time))
+    }
 }
 
 /// Every severity, the least first.
@@ -96,6 +122,15 @@ impl Finding {
     #[must_use]
     pub fn object(&self) -> String {
         object::of_finding(self)
+    }
+
+    /// Where it stands, unless it is open.
+    fn standing(&self, look: &Look) -> Option<String> {
+        if self.state.is_empty() || self.state == *"open" {
+            return None;
+        }
+        let handling = self.handling.as_ref().map(|handling| handling.in_words(look)).unwrap_or_default();
+        Some(format!("{}{handling}", self.state))
     }
 
     /// As a block for people; `repeated` when it was shown before.
@@ -124,6 +159,7 @@ impl Finding {
             reason: self.decision.reason.as_bytes(),
             advice: self.advice.as_bytes(),
             attack: format!("{} {}", self.attack.technique, self.attack.tactic),
+            state: self.standing(look),
         };
         human::block(&block, repeated, look)
     }

@@ -14,7 +14,7 @@ mod value;
 
 pub use event::Event;
 pub(super) use event::verdict;
-pub use finding::Finding;
+pub use finding::{Finding, Handling};
 pub use heartbeat::{Checkpoint, Heartbeat};
 pub use lines::{LINE_BYTES_MAX, Lines};
 pub use object::destination;
@@ -39,6 +39,8 @@ pub enum Line {
     Summary(Box<Summary>),
     /// Followers came too late for so many lines.
     Dropped(u64),
+    /// An answer that is not whole, and why.
+    Cut(Text),
     /// A line of a schema that this version does not know.
     Other,
 }
@@ -60,12 +62,21 @@ pub enum ReadError {
 /// Schema of the line that tells a follower what it missed.
 pub const DROPPED_SCHEMA: &str = "mcp-monitor/dropped/v1";
 
+/// Schema of the line that ends an answer which is not whole.
+pub const CUT_SCHEMA: &str = "mcp-monitor/cut/v1";
+
 #[derive(Deserialize)]
 struct Schema<'a> {
     #[serde(borrow)]
     schema: std::borrow::Cow<'a, str>,
     #[serde(default)]
     dropped: u64,
+}
+
+#[derive(Deserialize)]
+struct Reason {
+    #[serde(default)]
+    reason: Text,
 }
 
 impl Line {
@@ -77,6 +88,7 @@ impl Line {
             FINDING_SCHEMA => Self::Finding(serde_json::from_str(line)?),
             SUMMARY_SCHEMA => Self::Summary(serde_json::from_str(line)?),
             DROPPED_SCHEMA => Self::Dropped(dropped),
+            CUT_SCHEMA => Self::Cut(serde_json::from_str::<Reason>(line)?.reason),
             _ => Self::Other,
         })
     }

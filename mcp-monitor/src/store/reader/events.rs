@@ -30,6 +30,8 @@ struct Search<'query> {
     limit: usize,
     until: Instant,
     page: Page,
+    /// A window was gone through: however short the budget is, something is done in it.
+    went_on: bool,
 }
 
 impl Reader {
@@ -41,6 +43,7 @@ impl Reader {
             limit: query.limit.min(LIMIT_MAX),
             until: Instant::now() + query.budget,
             page: Page { next: query.after, ..Page::default() },
+            went_on: false,
         };
         let mut paths = self.paths()?;
         if query.order == Order::NewestFirst {
@@ -112,6 +115,9 @@ impl Search<'_> {
     /// Goes through one file; breaks when the page is full or the budget used up.
     fn day(&mut self, day: &mut DayReader) -> Result<std::ops::ControlFlow<()>, StoreError> {
         use std::ops::ControlFlow::{Break, Continue};
+        if self.is_behind(day)? {
+            return Ok(Continue(()));
+        }
         let Some(Selection { condition, mut first_row, mut last_row }) = day.select(&self.matcher)? else {
             return Ok(Continue(()));
         };
@@ -125,9 +131,10 @@ impl Search<'_> {
         }
         let mut window = WINDOW_FIRST;
         while first_row <= last_row && first_row > 0 {
-            if self.page.rows.len() >= self.limit || Instant::now() >= self.until {
+            if self.page.rows.len() >= self.limit || (self.went_on && Instant::now() >= self.until) {
                 return Ok(Break(()));
             }
+            self.went_on = true;
             let (from, through) = if newest_first {
                 (last_row.saturating_sub(window - 1).max(first_row), last_row)
             } else {
@@ -147,6 +154,19 @@ impl Search<'_> {
             window = (window * 2).min(WINDOW_MAX);
         }
         Ok(Continue(()))
+    }
+
+    /// True when all rows of the file lie before the place to go on from.
+    fn is_behind(&self, day: &DayReader) -> Result<bool, StoreError> {
+        let Some(Cursor(after)) = self.query.after else { return Ok(false) };
+        let newest_first = self.query.order == Order::NewestFirst;
+        let end = if newest_first { "min(first_row)" } else { "max(last_row)" };
+        let row: Option<i64> = day
+            .connection
+            .prepare_cached(&format!("SELECT {end} FROM batches"))
+            .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
+            .map_err(day.failed("find its end"))?;
+        Ok(row.map(unsigned).is_none_or(|row| if newest_first { row >= after } else { row <= after }))
     }
 
     /// Takes what is meant of a window; false when it was not gone through to its end.
@@ -177,7 +197,9 @@ impl Search<'_> {
             if self.page.rows.len() >= self.limit || late {
                 return Ok(false);
             }
-            if let Some(line) = day.line(row)?
+            if !self.query.lines && !self.matcher.looks_for_text() {
+                self.page.rows.push(Row { cursor: Cursor(row), line: String::new() });
+            } else if let Some(line) = day.line(row)?
                 && self.matcher.has_text(line.as_bytes())
             {
                 self.page.rows.push(Row { cursor: Cursor(row), line });

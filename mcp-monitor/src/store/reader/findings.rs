@@ -1,5 +1,7 @@
 //! Findings, as they stand now.
 
+use std::ops::ControlFlow;
+
 use rusqlite::{OptionalExtension as _, types::Value};
 
 use super::{
@@ -15,12 +17,27 @@ use super::{
 use crate::event::FindingState;
 
 const COLUMNS: &str = "id, change, state, count, last_seen, line, handling,
-    (SELECT until FROM suppressions WHERE suppressions.likeness = findings.likeness)";
+    (SELECT max(until) FROM suppressions WHERE suppressions.likeness
+        IN (findings.likeness, rule || '+' || workload, rule || '+' || workload_name))";
 
 impl Reader {
     /// Findings that a filter means.
     pub fn findings(&mut self, filter: &FindingFilter) -> Result<Vec<FindingRow>, StoreError> {
-        let Some(connection) = &self.findings else { return Ok(Vec::new()) };
+        let mut found = Vec::new();
+        self.each_finding(filter, |row| {
+            found.push(row);
+            ControlFlow::Continue(())
+        })?;
+        Ok(found)
+    }
+
+    /// Hands the findings that a filter means to `take`, until that has enough.
+    pub fn each_finding(
+        &mut self,
+        filter: &FindingFilter,
+        mut take: impl FnMut(FindingRow) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        let Some(connection) = &self.findings else { return Ok(()) };
         let FindingFilter {
             since,
             until,
@@ -28,14 +45,13 @@ impl Reader {
             rule,
             severity,
             workload,
-            instance,
+            id,
             only_uid,
             changed_after,
             limit,
             order,
         } = filter;
-        if [state.len(), rule.len(), workload.len(), instance.len()].iter().any(|length| *length > VALUES_MAX)
-        {
+        if [state.len(), rule.len(), workload.len(), id.len()].iter().any(|length| *length > VALUES_MAX) {
             return Err(StoreError::Usage(format!("one criterion has at most {VALUES_MAX} values")));
         }
         let mut parts = vec!["1".to_owned()];
@@ -49,16 +65,24 @@ impl Reader {
         };
         among("rule", rule);
         if !workload.is_empty() {
-            let all = marks(workload.len());
-            parts.push(format!("(workload IN ({all}) OR workload_name IN ({all}))"));
-            for _ in 0..2 {
-                values.extend(workload.iter().cloned().map(Value::Text));
-            }
+            // As `is_workload` has it: a name, or the beginning of an id.
+            let one = "(workload_name = ?1 OR length(?1) >= ?2 AND ?1 IN (substr(workload, 1, length(?1)),
+                substr(instance, 1, length(?1))) OR workload = ?1)";
+            let all: Vec<String> = workload
+                .iter()
+                .map(|wanted| {
+                    values.push(Value::Text(wanted.clone()));
+                    let number = values.len();
+                    one.replace("?1", &format!("?{number}"))
+                        .replace("?2", &super::super::query::BEGINNING_MIN.to_string())
+                })
+                .collect();
+            parts.push(format!("({})", all.join(" OR ")));
         }
-        if !instance.is_empty() {
-            let one = "substr(instance, 1, length(?)) = ?";
-            parts.push(format!("({})", vec![one; instance.len()].join(" OR ")));
-            for beginning in instance {
+        if !id.is_empty() {
+            let one = "substr(id, 1, length(?)) = ?";
+            parts.push(format!("({})", vec![one; id.len()].join(" OR ")));
+            for beginning in id {
                 values.extend([Value::Text(beginning.clone()), Value::Text(beginning.clone())]);
             }
         }
@@ -85,19 +109,22 @@ impl Reader {
             format!("SELECT {COLUMNS} FROM findings WHERE {} ORDER BY {by} {direction}", parts.join(" AND "));
         let mut statement = connection.prepare(&sql).map_err(&failed)?;
         let mut rows = statement.query(rusqlite::params_from_iter(&values)).map_err(&failed)?;
-        let mut found = Vec::new();
+        let mut count = 0;
         let now = nanoseconds(jiff::Timestamp::now());
         while let Some(row) = rows.next().map_err(&failed)? {
             let finding = finding(row, now).map_err(&failed)?;
             // The state is known only now, since a suppression ends by itself.
             if state.is_empty() || state.contains(&finding.state) {
-                found.push(finding);
+                count += 1;
+                if take(finding).is_break() {
+                    break;
+                }
             }
-            if found.len() >= most {
+            if count >= most {
                 break;
             }
         }
-        Ok(found)
+        Ok(())
     }
 
     /// The finding with this id, or the only one that begins with it.

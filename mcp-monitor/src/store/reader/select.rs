@@ -10,6 +10,7 @@ use super::{
     },
     DayReader,
 };
+use crate::event::escape;
 
 /// The rows of one file that a filter means: a condition for `events`.
 pub(super) struct Selection {
@@ -66,7 +67,7 @@ impl DayReader {
             }
             parts.push(one_of(column, &numbers));
         }
-        if let Some(instances) = instances(connection, filter)? {
+        if let Some(instances) = instances(connection, matcher)? {
             if instances.is_empty() {
                 return Ok(None);
             }
@@ -75,6 +76,9 @@ impl DayReader {
         if let Some(condition) = processes(connection, filter)? {
             let Some(table) = fill(connection, "chosen_processes", &condition)? else { return Ok(None) };
             parts.push(format!("events.process IN {table}"));
+        }
+        if let Some(uid) = filter.only_uid {
+            parts.push(own(uid));
         }
         if matcher.paths.is_some() {
             let Some(table) = self.chosen_paths(matcher)? else { return Ok(None) };
@@ -96,11 +100,12 @@ impl DayReader {
     }
 
     fn chosen_paths(&self, matcher: &Matcher) -> rusqlite::Result<Option<String>> {
-        let literal = matcher.filter.path.iter().all(|pattern| !pattern.contains(['*', '?', '[', '{']));
+        let literal = matcher.filter.path.iter().all(|pattern| !pattern.contains(['*', '?', '[', '{', '\\']));
         if literal {
-            let values = &matcher.filter.path;
+            let values: Vec<String> =
+                matcher.filter.path.iter().map(|path| escape(path.as_bytes())).collect();
             let sql = format!("SELECT id FROM paths WHERE text IN ({})", marks(values.len()));
-            let numbers = numbers_of(&self.connection, &sql, values)?;
+            let numbers = numbers_of(&self.connection, &sql, &values)?;
             return Ok((!numbers.is_empty()).then(|| list(&numbers)));
         }
         let mut statement = self.connection.prepare_cached("SELECT id, text FROM paths")?;
@@ -160,8 +165,8 @@ fn empty(connection: &Connection, table: &str) -> rusqlite::Result<()> {
 }
 
 /// Numbers of the instances that are meant; `None` when all are.
-fn instances(connection: &Connection, filter: &Filter) -> rusqlite::Result<Option<Vec<i64>>> {
-    if filter.workload.is_empty() && filter.instance.is_empty() {
+fn instances(connection: &Connection, matcher: &Matcher) -> rusqlite::Result<Option<Vec<i64>>> {
+    if matcher.filter.workload.is_empty() {
         return Ok(None);
     }
     let mut statement = connection.prepare_cached("SELECT id, workload, name, instance FROM instances")?;
@@ -170,15 +175,22 @@ fn instances(connection: &Connection, filter: &Filter) -> rusqlite::Result<Optio
     while let Some(row) = rows.next()? {
         let (id, name, instance) =
             (row.get_ref(1)?.as_str()?, row.get_ref(2)?.as_str()?, row.get_ref(3)?.as_str()?);
-        let of_workload =
-            filter.workload.is_empty() || filter.workload.iter().any(|one| one == id || one == name);
-        let of_instance =
-            filter.instance.is_empty() || filter.instance.iter().any(|one| instance.starts_with(one));
-        if of_workload && of_instance {
+        if matcher.is_workload(name, id, instance) {
             numbers.push(row.get(0)?);
         }
     }
     Ok(Some(numbers))
+}
+
+/// What a user's processes did, and what could not be seen of the instances that this user began: a note of the
+/// monitor has no process of its own.
+fn own(uid: u32) -> String {
+    format!(
+        "(events.process IN (SELECT id FROM processes WHERE uid = {uid} AND pid > 0)
+          OR (events.kind = (SELECT id FROM words WHERE text = 'coverage') AND events.instance IN
+              (SELECT instance FROM (SELECT instance, uid, min(id) FROM processes WHERE pid > 0 GROUP BY instance)
+               WHERE uid = {uid})))"
+    )
 }
 
 /// A statement and its values.
@@ -194,9 +206,6 @@ fn processes(connection: &Connection, filter: &Filter) -> rusqlite::Result<Optio
     if !filter.pid.is_empty() {
         let pids: Vec<i64> = filter.pid.iter().map(|pid| i64::from(*pid)).collect();
         parts.push(one_of("pid", &pids));
-    }
-    if let Some(uid) = filter.only_uid {
-        parts.push(format!("uid = {uid}"));
     }
     if !filter.user.is_empty() {
         let texts = marks(filter.user.len());

@@ -3,25 +3,30 @@
 use std::{
     collections::HashMap,
     fs, io,
-    os::unix::fs::OpenOptionsExt as _,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use jiff::{Timestamp, ToSpan as _, tz::TimeZone};
-use nix::fcntl::{Flock, FlockArg};
+use jiff::{Timestamp, tz::TimeZone};
+use nix::fcntl::Flock;
 
-use super::super::{
-    Act, ActReceipt, Actor, Recording, Settings, StoreError,
-    chain::{Chain, Digest, Key},
-    columns::{self, Columns},
-    files::{self, DayFile},
-    journal::{self, InFlight, Journal, Word},
-    pseudonym::Pseudonyms,
-    queue::{Order, Queue, Taken},
-    roll_up::{RollUp, Weighed},
-    schema::{self, database},
-    segment::{Progress, Segment, store_checkpoint},
+use super::{
+    super::{
+        Act, ActReceipt, Actor, Recording, Settings, StoreError,
+        chain::{Chain, Digest, Key},
+        columns::{self, Columns},
+        files::{self, DayFile},
+        journal::{self, Journal, Word},
+        pseudonym::Pseudonyms,
+        queue::{Order, Queue, Taken},
+        roll_up::{RollUp, Weighed},
+        schema::database,
+        segment::{Progress, Segment},
+    },
+    acts,
+    opening::{begin_run, earlier_run, gap, lock, open_or_put_aside},
+    seam::Seam,
+    suppressions::Suppressions,
 };
 use crate::{
     event::{Event, Finding},
@@ -37,8 +42,6 @@ const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 /// How often too old files are looked for.
 const RETAIN_EVERY: Duration = Duration::from_mins(10);
-/// A file this much of the bound on all files is followed by another one of the same day.
-const PARTS: u64 = 8;
 
 /// What an earlier run had taken in and did not store since it was killed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,9 +60,10 @@ pub(super) struct Keeper {
     pub(super) origin: Origin,
     _lock: Flock<fs::File>,
     pub(super) journal: Journal,
-    segment: Segment,
-    key: Arc<Key>,
-    pub(super) pseudonyms: Option<Pseudonyms>,
+    pub(super) segment: Segment,
+    pub(super) key: Arc<Key>,
+    pub(super) pseudonyms: Option<Arc<Pseudonyms>>,
+    suppressions: Arc<Suppressions>,
     run: i64,
     roll_up: RollUp,
     rows: Vec<Weighed>,
@@ -74,7 +78,7 @@ pub(super) struct Keeper {
     retry_at: Instant,
     pub(super) last_flush: Instant,
     last_checkpoint: Option<(Instant, Timestamp)>,
-    last_retention: Instant,
+    pub(super) last_retention: Instant,
     written: u64,
     unwritten: u64,
 }
@@ -107,7 +111,10 @@ impl Keeper {
             None => None,
         };
         let run = begin_run(&mut journal, origin, now)?;
-        let pseudonyms = settings.pseudonyms.then(|| Pseudonyms::open_or_make(directory)).transpose()?;
+        let pseudonyms =
+            settings.pseudonyms.then(|| Pseudonyms::open_or_make(directory)).transpose()?.map(Arc::new);
+        let suppressions = Arc::new(Suppressions::new(origin.clone(), pseudonyms.clone()));
+        suppressions.load(&journal)?;
         let mut keeper = Self {
             settings: settings.clone(),
             origin: origin.clone(),
@@ -116,6 +123,7 @@ impl Keeper {
             segment,
             key,
             pseudonyms,
+            suppressions,
             run,
             roll_up: RollUp::default(),
             rows: Vec::new(),
@@ -166,6 +174,16 @@ impl Keeper {
         self.last_checkpoint.map(|(_, time)| time)
     }
 
+    /// What is not to be told, for those who tell.
+    pub(super) fn suppressions(&self) -> Arc<Suppressions> {
+        Arc::clone(&self.suppressions)
+    }
+
+    /// Grows with each change of any finding.
+    pub(super) fn finding_changes(&self) -> u64 {
+        self.journal.changes()
+    }
+
     /// The number of this run.
     pub(super) fn run_number(&self) -> i64 {
         self.run
@@ -175,7 +193,7 @@ impl Keeper {
     pub(super) fn run(&mut self, queue: &Queue, mut tell: impl FnMut(&Self)) {
         loop {
             let until = self.settings.flush_every.saturating_sub(self.last_flush.elapsed());
-            let Taken { events, findings, orders, closing } =
+            let Taken { events, findings, orders, offered, closing } =
                 queue.take(until.max(Duration::from_millis(1)), ROWS_PER_TRANSACTION);
             for event in events {
                 self.take(event);
@@ -192,7 +210,7 @@ impl Keeper {
                 self.flush(Timestamp::now(), closing);
             }
             for order in orders {
-                self.order(order);
+                self.order(order, offered);
             }
             tell(self);
             if closing {
@@ -343,111 +361,11 @@ impl Keeper {
         Ok(())
     }
 
-    /// Goes on to the next file when the day is over or the file is large. A clock that is set back turns no page.
-    fn turn_page(&mut self, now: Timestamp) -> Result<(), StoreError> {
-        let today = now.to_zoned(TimeZone::UTC).date();
-        let file = self.segment.file;
-        let next = if today > file.date {
-            DayFile { date: today, part: 1 }
-        } else if files::bytes(&file.path(&self.settings.directory)) > self.settings.bytes / PARTS {
-            DayFile { part: file.part + 1, ..file }
-        } else {
-            return Ok(());
+    fn order(&mut self, order: Order, offered: u64) {
+        let records = || match &self.recording {
+            Recording::Stopped { .. } => Err(StoreError::NoAnswer("recording has stopped")),
+            _ => Ok(()),
         };
-        self.close_file(now)?;
-        let (row, hash) = (self.segment.last_row(), self.segment.hash());
-        self.segment = Segment::open(&self.settings.directory, next, row, hash)?;
-        self.register_file(now)?;
-        self.retain(now);
-        Ok(())
-    }
-
-    fn close_file(&mut self, now: Timestamp) -> Result<(), StoreError> {
-        let path = self.segment.file.path(&self.settings.directory);
-        if self.segment.last_row() > 0 {
-            let head = self.key.sign(Chain::Events, self.segment.last_row(), self.segment.hash(), now);
-            store_checkpoint(&self.segment.connection, &head).map_err(database("sign the end of", &path))?;
-            self.journal.head(&head)?;
-        }
-        // The log goes into the file; what cannot be done now is done by whoever opens it next.
-        let _ = self.segment.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
-        Ok(())
-    }
-
-    /// Notes in the journal that the file belongs to the store.
-    fn register_file(&mut self, now: Timestamp) -> Result<(), StoreError> {
-        let name = self.segment.file.name();
-        let (first_row, previous) = (self.segment.last_row() + 1, self.segment.hash());
-        let failed = database("note a file of events", &self.journal.path);
-        self.journal.write(now, |draft| {
-            let known = draft
-                .connection
-                .prepare_cached("SELECT 1 FROM files WHERE name = ?")
-                .and_then(|mut statement| statement.exists([&name]))
-                .map_err(&failed)?;
-            if !known {
-                // A part that held no row yet makes way for the one that goes on from the same row.
-                draft
-                    .connection
-                    .execute(
-                        "INSERT OR REPLACE INTO files(first_row, name, previous) VALUES (?, ?, ?)",
-                        (columns::signed(first_row), &name, previous.0),
-                    )
-                    .map_err(&failed)?;
-                draft.say(now, Word::File { name, first_row, previous }).map_err(&failed)?;
-            }
-            Ok(())
-        })
-    }
-
-    /// Unlinks files that are too old or too many, each with an entry that says where the chain goes on.
-    fn retain(&mut self, now: Timestamp) {
-        self.last_retention = Instant::now();
-        // What fails is tried again the next time; events are recorded meanwhile.
-        let _ = self.unlink_old(now);
-        if let Ok(before) = now.checked_sub(i64::from(self.settings.finding_days).saturating_mul(24).hours())
-        {
-            let _ = self.journal.prune(now, before);
-        }
-    }
-
-    fn unlink_old(&mut self, now: Timestamp) -> Result<(), StoreError> {
-        let directory = self.settings.directory.clone();
-        let today = now.to_zoned(TimeZone::UTC).date();
-        let oldest = today.saturating_sub(i64::from(self.settings.days.saturating_sub(1)).days());
-        let list = files::list(&directory)?;
-        let mut total: u64 = list.iter().map(|file| files::bytes(&file.path(&directory))).sum();
-        for file in list {
-            let reason = if file == self.segment.file {
-                continue;
-            } else if file.date < oldest {
-                format!("older than {} days", self.settings.days)
-            } else if total > self.settings.bytes {
-                format!("more than {} bytes", self.settings.bytes)
-            } else {
-                continue;
-            };
-            let path = file.path(&directory);
-            total = total.saturating_sub(files::bytes(&path));
-            let (first_row, last_row, previous, hash) = ends(&path)?;
-            let name = file.name();
-            // Said first: a file that is gone was announced, whenever we are killed.
-            let failed = database("note that a file goes", &self.journal.path);
-            self.journal.write(now, |draft| {
-                draft.connection.execute("DELETE FROM files WHERE name = ?", [&name]).map_err(&failed)?;
-                draft
-                    .say(
-                        now,
-                        Word::Expired { name: name.clone(), first_row, last_row, previous, hash, reason },
-                    )
-                    .map_err(&failed)
-            })?;
-            files::unlink(&path)?;
-        }
-        Ok(())
-    }
-
-    fn order(&mut self, order: Order) {
         match order {
             Order::Act(actor, act, answer) => {
                 let _ = answer.send(self.act(actor, act));
@@ -465,18 +383,26 @@ impl Keeper {
                 let _ = answer.send(result);
             }
             Order::Flush(answer) => {
-                let result = match &self.recording {
-                    Recording::Stopped { .. } => Err(StoreError::NoAnswer("recording has stopped")),
-                    _ => Ok(()),
-                };
-                let _ = answer.send(result);
+                let _ = answer.send(records());
+            }
+            Order::Seam { waiting, answer } => {
+                let seam = records().map(|()| Seam {
+                    offered,
+                    waiting: if waiting { self.roll_up.waiting() } else { Vec::new() },
+                    pseudonyms: self.pseudonyms.clone(),
+                });
+                let _ = answer.send(seam);
             }
         }
     }
 
     fn act(&mut self, actor: Actor, act: Act) -> Result<ActReceipt, StoreError> {
         let time = Timestamp::now();
-        let entry = super::findings::act(&mut self.journal, time, actor, act)?;
+        let concerns_findings = act.concerns_findings();
+        let entry = acts::act(&mut self.journal, time, actor, act)?;
+        if concerns_findings {
+            self.suppressions.load(&self.journal)?;
+        }
         Ok(ActReceipt { entry, time })
     }
 
@@ -492,158 +418,4 @@ impl Keeper {
             draft.say(now, Word::Ended { run }).map_err(&failed)
         });
     }
-}
-
-/// Who writes here: one process at a time.
-fn lock(settings: &Settings) -> Result<Flock<fs::File>, StoreError> {
-    use io::{Read as _, Seek as _, Write as _};
-    let path = settings.directory.join("lock");
-    let failed = |source| StoreError::File { what: "lock", path: path.clone(), source };
-    let file = fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&path)
-        .map_err(failed)?;
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(mut file) => {
-            // A help for people; the lock is what counts.
-            let _ = file.set_len(0).and_then(|()| file.rewind());
-            let _ = writeln!(file, "{}", std::process::id());
-            Ok(file)
-        }
-        Err((mut file, _)) => {
-            let mut pid = String::new();
-            let _ = io::Read::by_ref(&mut file).take(20).read_to_string(&mut pid);
-            let pid = pid.trim().parse::<u32>().map_or("unknown".into(), |pid| pid.to_string());
-            Err(StoreError::InUse { path: settings.directory.clone(), pid })
-        }
-    }
-}
-
-/// Opens the file to go on in. One that cannot be read any more is put aside, with an entry, and another begun.
-fn open_or_put_aside(
-    settings: &Settings,
-    journal: &mut Journal,
-    file: DayFile,
-    last_row: u64,
-    hash: Digest,
-) -> Result<Segment, StoreError> {
-    let directory = &settings.directory;
-    let error = match Segment::open(directory, file, last_row, hash) {
-        Ok(segment) => return Ok(segment),
-        Err(error @ (StoreError::NotAStore { .. } | StoreError::Damaged { .. })) => error,
-        Err(StoreError::Database { what, path, source })
-            if source.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseCorrupt) =>
-        {
-            StoreError::Database { what, path, source }
-        }
-        Err(error) => return Err(error),
-    };
-    let path = file.path(directory);
-    let now = Timestamp::now();
-    let aside = files::beside(&path, &format!(".damaged-{}", now.as_second()));
-    fs::rename(&path, &aside).map_err(|source| StoreError::File {
-        what: "put aside",
-        path: path.clone(),
-        source,
-    })?;
-    // A log without its database would be taken for the next one's.
-    for suffix in ["-wal", "-shm"] {
-        let _ = fs::rename(files::beside(&path, suffix), files::beside(&aside, suffix));
-    }
-    journal.say(now, Word::Damaged { name: file.name(), what: error.to_string() })?;
-    Segment::open(directory, DayFile { part: file.part + 1, ..file }, last_row, hash)
-}
-
-/// The last run, if it was not ended: its number and boot id.
-fn earlier_run(journal: &Journal) -> Result<Option<(i64, String)>, StoreError> {
-    use rusqlite::OptionalExtension as _;
-    let last: Option<(i64, String, Option<i64>)> = journal
-        .connection
-        .query_row("SELECT id, boot, ended FROM runs ORDER BY id DESC LIMIT 1", [], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-        })
-        .optional()
-        .map_err(database("read how the last run ended", &journal.path))?;
-    Ok(last.and_then(|(run, boot, ended)| ended.is_none().then_some((run, boot))))
-}
-
-/// What `run` had taken in and not stored.
-fn gap(
-    settings: &Settings,
-    journal: &mut Journal,
-    run: i64,
-    boot: &str,
-    now: Timestamp,
-) -> Result<Gap, StoreError> {
-    let mut stored = None;
-    for file in files::list(&settings.directory)?.into_iter().rev().take(3) {
-        let path = file.path(&settings.directory);
-        let Ok(connection) = schema::open_read(&path, &schema::EVENTS) else { continue };
-        stored = Segment::progress(&connection, run).map_err(database("read how far it came", &path))?;
-        if stored.is_some() {
-            break;
-        }
-    }
-    let (last_stored, progress) = if let Some((time, progress)) = stored {
-        (columns::timestamp(time), progress)
-    } else {
-        let started: i64 = journal
-            .connection
-            .query_row("SELECT started FROM runs WHERE id = ?", [run], |row| row.get(0))
-            .map_err(database("read how far it came", &journal.path))?;
-        (columns::timestamp(started), Progress::default())
-    };
-    let flight =
-        InFlight::read(&settings.directory).filter(|flight| flight.run == run && flight.boot == boot);
-    let (events, records) = flight.map_or((0, 0), |flight| {
-        let records = flight
-            .lanes
-            .iter()
-            .map(|(lane, sequence)| sequence.saturating_sub(progress.lanes.get(lane).copied().unwrap_or(0)));
-        (flight.given.saturating_sub(progress.durable), records.sum())
-    });
-    journal.say(now, Word::Killed { run, last_stored, events_lost: events, records_lost: records })?;
-    Ok(Gap { events, records, last_stored })
-}
-
-fn begin_run(journal: &mut Journal, origin: &Origin, now: Timestamp) -> Result<i64, StoreError> {
-    let failed = database("begin a run", &journal.path);
-    journal.write(now, |draft| {
-        draft
-            .connection
-            .execute(
-                "INSERT INTO runs(boot, started) VALUES (?, ?)",
-                (&origin.boot_id, columns::nanoseconds(now)),
-            )
-            .map_err(&failed)?;
-        let run = draft.connection.last_insert_rowid();
-        let word = Word::Started { run, boot: origin.boot_id.clone(), version: origin.version.to_owned() };
-        draft.say(now, word).map_err(&failed)?;
-        Ok(run)
-    })
-}
-
-/// First and last row of a file, the link before the first and that of the last.
-fn ends(path: &std::path::Path) -> Result<(u64, u64, Digest, Digest), StoreError> {
-    use rusqlite::OptionalExtension as _;
-    let connection = schema::open_read(path, &schema::EVENTS)?;
-    let end = |sql: &str| {
-        connection
-            .query_row(sql, [], |row| Ok((columns::unsigned(row.get(0)?), row.get::<_, Vec<u8>>(1)?)))
-            .optional()
-            .map_err(database("read its ends", path))
-    };
-    let first = end("SELECT first_row, previous FROM batches ORDER BY first_row LIMIT 1")?;
-    let last = end("SELECT last_row, hash FROM batches ORDER BY first_row DESC LIMIT 1")?;
-    let digest = |bytes: Vec<u8>| Digest::from_slice(&bytes).unwrap_or_default();
-    Ok(match (first, last) {
-        (Some((first_row, previous)), Some((last_row, hash))) => {
-            (first_row, last_row, digest(previous), digest(hash))
-        }
-        _ => (0, 0, Digest::default(), Digest::default()),
-    })
 }
