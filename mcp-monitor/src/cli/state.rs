@@ -346,3 +346,7 @@ impl Rows for Coverage {
             .collect()
     }
 }
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;

@@ -3,6 +3,7 @@
 //! Blocking, since that is what commands want; the socket's own runtime turns only while somebody reads.
 
 use super::{Filter, server::SOCKET_NAME};
+use crate::render::output::printable;
 use http_body_util::{BodyExt as _, Full};
 use hyper::{
     Request, StatusCode,
@@ -124,7 +125,7 @@ impl Client {
     fn answer<Answer: DeserializeOwned>(&self, body: AnswerBody) -> Result<Answer, ClientError> {
         let mut bytes = Vec::new();
         body.take(ANSWER_BYTES_MAX as u64).read_to_end(&mut bytes).map_err(|error| self.failed(error))?;
-        serde_json::from_slice(&bytes).map_err(|error| self.failed(error))
+        answer_of(&bytes).map_err(|error| self.failed(error))
     }
 
     fn failed(&self, reason: impl Display) -> ClientError {
@@ -166,8 +167,7 @@ impl Client {
         let mut text = String::new();
         // What cannot be read tells nothing; the status does.
         let _ = body.take(64 * 1024).read_to_string(&mut text);
-        let reason =
-            serde_json::from_str::<super::api::Problem>(&text).map_or(text, |problem| problem.reason);
+        let reason = answer_of::<super::api::Problem>(text.as_bytes()).map_or(text, |problem| problem.reason);
         Err(match status {
             StatusCode::FORBIDDEN => ClientError::Refused(reason),
             StatusCode::NOT_FOUND => ClientError::Unknown(reason),
@@ -175,6 +175,11 @@ impl Client {
             _ => self.failed(format!("{status}: {reason}")),
         })
     }
+}
+
+/// An answer, in whose texts nothing acts on a terminal: whoever listens at the socket may only say that it is a monitor.
+pub(crate) fn answer_of<Answer: DeserializeOwned>(bytes: &[u8]) -> serde_json::Result<Answer> {
+    serde_json::from_value(printable(serde_json::from_slice(bytes)?))
 }
 
 fn with_query(path: &str, filter: &Filter, more: &[(&str, String)]) -> String {

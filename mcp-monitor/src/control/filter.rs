@@ -317,7 +317,9 @@ impl Matcher {
     ) -> bool {
         use std::os::unix::ffi::OsStrExt as _;
         let Some(globs) = &self.paths else { return true };
-        let matches = |path: &Text| globs.is_match(std::ffi::OsStr::from_bytes(path.as_bytes()));
+        // What has no name is at no path.
+        let matches =
+            |path: &Text| !path.is_empty() && globs.is_match(std::ffi::OsStr::from_bytes(path.as_bytes()));
         let in_file = |file: &read::File| matches(&file.path) || file.target.as_ref().is_some_and(matches);
         file.is_some_and(in_file)
             || exec.is_some_and(|exec| in_file(&exec.executable) || exec.script.as_ref().is_some_and(in_file))

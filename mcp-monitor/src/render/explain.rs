@@ -13,6 +13,7 @@ use crate::{
     finding::rules::{RuleBook, RuleText},
 };
 use anstyle::Style;
+use jiff::tz::TimeZone;
 use serde::Serialize;
 use std::fmt::Write as _;
 use utoipa::ToSchema;
@@ -128,7 +129,7 @@ impl Explanation {
             fact("reason", finding.decision.reason.to_string()),
             fact("decided by", finding.decision.source.to_string()),
             fact("seen", seen(finding)),
-            fact("state", finding.state.to_string()),
+            fact("state", finding.standing(&TimeZone::UTC).unwrap_or_else(|| finding.state.to_string())),
         ];
         facts.extend(who(&finding.workload, &finding.process));
         facts.push(attack(

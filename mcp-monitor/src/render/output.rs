@@ -241,7 +241,7 @@ fn escaped_again(text: &str) -> String {
 }
 
 /// A value in whose texts nothing acts on a terminal.
-fn printable(value: Value) -> Value {
+pub(crate) fn printable(value: Value) -> Value {
     match value {
         Value::String(text) => Value::String(escaped_again(&text)),
         Value::Array(values) => values.into_iter().map(printable).collect(),

@@ -8,7 +8,7 @@ use crate::{
     event::Severity,
     render::human::{self, Block, Look},
 };
-use jiff::Timestamp;
+use jiff::{Timestamp, tz::TimeZone};
 use serde::Deserialize;
 
 /// What a person is told. A later one with the same id replaces an earlier one.
@@ -98,7 +98,7 @@ pub struct Handling {
 
 impl Handling {
     /// `until TIME, by uid N: reason`, for people.
-    fn in_words(&self, look: &Look) -> String {
+    fn in_words(&self, zone: &TimeZone) -> String {
         let time =
             |time: Timestamp| time.to_zoned(look.time_zone.clone()).strftime("%Y-%m-%d %H:%M").to_string();
         let until = self.until.map(|until| format!(" until {}", time(until))).unwrap_or_default();
@@ -125,11 +125,12 @@ impl Finding {
     }
 
     /// Where it stands, unless it is open.
-    fn standing(&self, look: &Look) -> Option<String> {
+    #[must_use]
+    pub fn standing(&self, zone: &TimeZone) -> Option<String> {
         if self.state.is_empty() || self.state == *"open" {
             return None;
         }
-        let handling = self.handling.as_ref().map(|handling| handling.in_words(look)).unwrap_or_default();
+        let handling = self.handling.as_ref().map(|handling| handling.in_words(zone)).unwrap_or_default();
         Some(format!("{}{handling}", self.state))
     }
 
@@ -159,7 +160,7 @@ impl Finding {
             reason: self.decision.reason.as_bytes(),
             advice: self.advice.as_bytes(),
             attack: format!("{} {}", self.attack.technique, self.attack.tactic),
-            state: self.standing(look),
+            state: self.standing(&look.time_zone),
         };
         human::block(&block, repeated, look)
     }

@@ -145,6 +145,7 @@ fn findings(material: &Material<'_>) -> Markup {
                 }
                 p { (finding.message.to_string()) }
                 dl {
+                    @if let Some(state) = finding.standing(&material.time_zone) { dt { "State" } dd { (state) } }
                     dt { "Object" } dd.mono { (finding.object()) }
                     dt { "Workload" } dd { (finding.workload.name.to_string()) }
                     dt { "Process" } dd.mono { (finding.process.pid) " " (process(finding)) }
