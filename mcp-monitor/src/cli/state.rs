@@ -121,11 +121,15 @@ pub(super) fn status(status: &Status, look: &Look) -> String {
     row(
         "socket",
         &format!(
-            "{}, {} connections, {} follow, {} events held{}",
+            "{}, {} connections, {} follow, {}{}",
             control.socket,
             control.connections,
             control.followers,
-            control.held,
+            if control.recorded {
+                "all that is recorded can be asked for".to_owned()
+            } else {
+                format!("{} events held, nothing recorded", control.held)
+            },
             if control.queue_dropped > 0 {
                 format!(", {} not taken in", control.queue_dropped)
             } else {

@@ -72,8 +72,11 @@ pub struct ControlStatus {
     pub queue: u64,
     /// Events that did not fit into the queue; they are missing from answers, not from the stream of `run`.
     pub queue_dropped: u64,
-    /// Events that are held to be asked for.
+    /// Events that are held in memory.
     pub held: u64,
+    /// Answers come from a store: everything that was recorded can be asked for.
+    #[serde(default)]
+    pub recorded: bool,
 }
 
 /// Occurrences by verdict.

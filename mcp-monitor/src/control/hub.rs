@@ -180,6 +180,7 @@ impl Hub {
                 queue: self.pulse.waiting.load(Ordering::Relaxed),
                 queue_dropped: self.pulse.dropped.load(Ordering::Relaxed),
                 held: state.events.len() as u64,
+                recorded: self.pulse.store.get().is_some(),
             },
             ..Status::default()
         };

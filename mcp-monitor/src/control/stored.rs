@@ -167,13 +167,15 @@ pub(super) fn findings(
     Ok((lines, is_cut))
 }
 
-/// Findings that changed after `change`, in the order of their changes, and how far that is.
+/// Findings that changed after `change`, in the order of their changes, and how far that is; `known` is a change that was
+/// made for certain.
 pub(super) fn changed_findings(
     place: &Path,
     filter: &Filter,
     matcher: &Matcher,
     only_uid: Option<u32>,
     change: u64,
+    known: u64,
 ) -> Result<(Vec<String>, u64), StoreError> {
     let mut reader = Reader::open(place)?;
     let wanted = FindingFilter {
@@ -182,15 +184,17 @@ pub(super) fn changed_findings(
         limit: PAGE_ROWS,
         ..coarse_finding(filter, only_uid)
     };
-    let (mut lines, mut through) = (Vec::new(), change);
+    let (mut lines, mut through, mut rows) = (Vec::new(), change, 0);
     reader.each_finding(&wanted, |row| {
         through = row.change;
+        rows += 1;
         if means_finding(matcher, &row.line) {
             lines.push(row.line);
         }
         ControlFlow::Continue(())
     })?;
-    Ok((lines, through))
+    // Changes of findings that are not meant are passed over; more may come behind a full page.
+    Ok((lines, if rows < PAGE_ROWS { through.max(known) } else { through }))
 }
 
 fn means_finding(matcher: &Matcher, line: &str) -> bool {

@@ -219,7 +219,7 @@ fn forgotten(status: &Status, since: Option<Timestamp>) -> Option<String> {
     let all = events.expected + events.unexpected + events.forbidden + events.unjudged;
     let held = status.control.held;
     let is_all = held >= all || since.is_some_and(|since| since > Timestamp::now() - Duration::from_secs(1));
-    (!is_all && held >= crate::control::HELD_MAX as u64).then(|| {
+    (!is_all && !status.control.recorded && held >= crate::control::HELD_MAX as u64).then(|| {
         format!(
             "the monitor holds only its last {held} events; a store (`run --store DIR`) keeps all of them"
         )
@@ -268,6 +268,9 @@ mod tests {
         status.events.unjudged = 20_000;
         status.control.held = crate::control::HELD_MAX as u64;
         assert!(forgotten(&status, None).is_some());
+        status.control.recorded = true;
+        assert!(forgotten(&status, None).is_none(), "it answers from its store");
+        status.control.recorded = false;
         status.events.unjudged = 100;
         assert!(forgotten(&status, None).is_none());
     }

@@ -271,19 +271,26 @@ pub(super) fn changes(
                 _ = clock.tick() => {}
                 () = parts.closed() => return,
             }
-            if store.finding_changes() <= through {
+            let known = store.finding_changes();
+            if known <= through {
                 continue;
             }
             let (place, filter, matcher) = (place.clone(), filter.clone(), matcher.clone());
             let Ok(turn) = turn(&context).await else { continue };
             let read = spawn_blocking(move || {
                 let _turn = turn;
-                stored::changed_findings(Path::new(&place), &filter, &matcher, only_uid(access), through)
+                stored::changed_findings(
+                    Path::new(&place),
+                    &filter,
+                    &matcher,
+                    only_uid(access),
+                    through,
+                    known,
+                )
             });
             // What cannot be read now is read the next time.
             let Ok(Ok((lines, now))) = read.await else { continue };
-            // Changes of findings that are not meant are passed over, too.
-            through = if lines.is_empty() && now == through { store.finding_changes() } else { now };
+            through = now;
             if send(&parts, &lines).await.is_none() {
                 return;
             }

@@ -99,8 +99,7 @@ pub struct Handling {
 impl Handling {
     /// `until TIME, by uid N: reason`, for people.
     fn in_words(&self, zone: &TimeZone) -> String {
-        let time =
-            |time: Timestamp| time.to_zoned(look.time_zone.clone()).strftime("%Y-%m-%d %H:%M").to_string();
+        let time = |time: Timestamp| time.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M %Z").to_string();
         let until = self.until.map(|until| format!(" until {}", time(until))).unwrap_or_default();
         let reason = self.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
         format!("{until} by uid {} at {}{reason}", self.uid, time(self.time))
