@@ -84,7 +84,7 @@ impl Monitor {
         let entries = std::fs::read_dir(self.store()).unwrap().map(|entry| entry.unwrap().path());
         let is_day = |path: &Path| {
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            name.starts_with("events-") && name.ends_with(".db")
+            name.starts_with("events-") && path.extension().is_some_and(|extension| extension == "db")
         };
         Source::Store(entries.into_iter().find(|path| is_day(path)).unwrap())
     }
@@ -223,12 +223,12 @@ fn every_filter_has_the_same_answer_from_all_who_can_be_asked() {
     // The first question has everything written, which the day's file then holds.
     ids(&sources[0].1, What::Events, &Filter::default(), None);
     sources.push(("the day's file", monitor.day()));
-    let mut some = 0;
+    let mut meaningful = 0;
     for (number, filter) in filters.iter().chain(&more).enumerate() {
         let lasts: &[Option<usize>] = if number % 3 == 0 { &[None, Some(5)] } else { &[None] };
         for &last in lasts {
             let wanted = ids(&sources[2].1, What::Events, filter, last);
-            some += usize::from(!wanted.is_empty());
+            meaningful += usize::from(!wanted.is_empty());
             for (name, source) in &sources {
                 let got = ids(source, What::Events, filter, last);
                 let same = got.iter().zip(&wanted).take_while(|(got, wanted)| got == wanted).count();
@@ -241,7 +241,7 @@ fn every_filter_has_the_same_answer_from_all_who_can_be_asked() {
             }
         }
     }
-    assert!(some > 30, "only {some} filters mean anything");
+    assert!(meaningful > 30, "only {meaningful} filters mean anything");
 }
 
 #[test]

@@ -244,12 +244,12 @@ impl Source {
                 let matcher = filter.matcher()?;
                 let bounds = Bounds { only_uid: None, last: span.last, budget: SEARCH_BUDGET };
                 let mut missed = Missed::default();
-                let mut hand = |text: String| match Line::parse(&text) {
-                    Ok(line) => take(line, &text),
-                    Err(_) => {
+                let mut hand = |text: String| {
+                    let Ok(line) = Line::parse(&text) else {
                         missed.unreadable += 1;
-                        ControlFlow::Continue(())
-                    }
+                        return ControlFlow::Continue(());
+                    };
+                    take(line, &text)
                 };
                 if what == What::Findings {
                     let (lines, cut) = stored::findings(place, filter, &matcher, bounds, FINDING_BYTES_MAX)?;

@@ -192,9 +192,13 @@ impl Begun {
     /// Hands each line to `take`, on a thread that may wait.
     pub(super) fn each(mut self, mut take: impl FnMut(&str)) -> Result<(), StoreError> {
         while let Some(lines) = self.history.page()? {
-            lines.iter().for_each(|line| take(line));
+            for line in &lines {
+                take(line);
+            }
         }
-        self.rest.iter().for_each(|line| take(line));
+        for line in &self.rest {
+            take(line);
+        }
         Ok(())
     }
 }

@@ -182,17 +182,18 @@ pub(super) fn read_all(
         let events = owned(events, access, |instance| state.uid_of(instance));
         (events, state.findings().0, state.origin.clone())
     };
-    match (begun, hub.pulse.store.get()) {
-        (Some(begun), Some(store)) => {
-            begun.each(&mut take)?;
-            let findings = findings_now(store, &asked.filter, &asked.matcher, access, PICTURED_MAX)?;
-            findings.iter().for_each(|line| take(line));
+    if let (Some(begun), Some(store)) = (begun, hub.pulse.store.get()) {
+        begun.each(&mut take)?;
+        for line in findings_now(store, &asked.filter, &asked.matcher, access, PICTURED_MAX)? {
+            take(&line);
         }
-        _ => {
-            events.iter().for_each(|event| take(&line(event, &origin)));
-            let findings = findings.iter().filter(|finding| access.sees(Some(finding.process.uid)));
-            findings.for_each(|finding| take(&finding_line(finding, &origin)));
-        }
+        return Ok(gathered);
+    }
+    for event in events {
+        take(&line(&event, &origin));
+    }
+    for finding in findings.iter().filter(|finding| access.sees(Some(finding.process.uid))) {
+        take(&finding_line(finding, &origin));
     }
     Ok(gathered)
 }
