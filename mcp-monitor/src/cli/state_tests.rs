@@ -41,6 +41,7 @@ fn sample_status() -> Status {
             ..ControlStatus::default()
         },
         limited_to: Some("your own processes".into()),
+        ..Status::default()
     }
 }
 
