@@ -362,7 +362,7 @@ fn handled(setup: &Setup) -> Result<()> {
         2,
         "no rule is called",
     )?;
-    does(
+    running.does(
         &["findings", "suppress", "coverage-loss+x", "--reason", "x", "--until", "1h"],
         2,
         "cannot be suppressed",
