@@ -197,12 +197,8 @@ pub async fn run(
         .map_err(|error| DaemonError::Other(Box::new(error)))?;
     let publisher = server.as_ref().map_or_else(Publisher::silent, |server| server.publisher.clone());
     publisher.sandbox(sandbox.clone());
-    if let Some(cluster) = Cluster::of_this_pod() {
-        let talk = |line: &str| eprintln!("mcp-monitor: {line}");
-        stream.origin_mut().pods =
-            Pods::watch(cluster, talk).map_err(|error| DaemonError::Other(Box::new(error)))?;
-    }
-    let stream_tier = sensor.tier;
+    let state = format!("tier {}; {}", sensor.tier.name(), sandbox.line());
+    stream.origin_mut().pods = pods_of_this_node()?;
     stream.origin_mut().tier = sensor.tier;
     publisher.origin(stream.origin());
     let readiness = sensor.ring.readiness()?;
@@ -236,7 +232,6 @@ pub async fn run(
     publisher.ready();
     ready();
     let mut manager = Manager::of_this_process();
-    let state = format!("tier {}; {}", stream_tier.name(), sandbox.line());
     Manager::ready(&state);
 
     let places = pipeline.watch_places();
@@ -294,6 +289,13 @@ async fn changes(places: Option<&places::Changes>) {
         Some(places) => places.wait().await,
         None => std::future::pending().await,
     }
+}
+
+/// The pods that events are named by; none outside of a cluster.
+fn pods_of_this_node() -> Result<Pods, DaemonError> {
+    let Some(cluster) = Cluster::of_this_pod() else { return Ok(Pods::default()) };
+    Pods::watch(cluster, |line| eprintln!("mcp-monitor: {line}"))
+        .map_err(|error| DaemonError::Other(Box::new(error)))
 }
 
 /// What an operator wants; never, when nobody is served.

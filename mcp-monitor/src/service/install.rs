@@ -301,6 +301,7 @@ fn said(output: &Output) -> String {
     format!("{}: {}", output.status, last.join(" / "))
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "as Path::display gives it")]
 fn failed(path: impl ToString) -> impl Fn(io::Error) -> InstallError {
     let path = path.to_string();
     move |source| InstallError::File { path: path.clone(), source }

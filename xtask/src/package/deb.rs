@@ -38,12 +38,8 @@ pub(super) fn make(staged: &Staged, version: &str, folder: &Path) -> Result<Path
         .replace("Version: VERSION", &format!("Version: {version}"))
         .replace("KIBIBYTES", &bytes.div_ceil(1024).to_string());
     write("control", &text, 0o644)?;
-    let kept: String = staged
-        .entries
-        .iter()
-        .filter(|entry| entry.configuration)
-        .map(|entry| format!("{}\n", entry.path))
-        .collect();
+    let kept = staged.entries.iter().filter(|entry| entry.configuration);
+    let kept: String = kept.flat_map(|entry| [entry.path.as_str(), "\n"]).collect();
     write("conffiles", &kept, 0o644)?;
     for script in SCRIPTS {
         write(script, &read(script)?, 0o755)?;

@@ -141,7 +141,9 @@ impl Pods {
             let table = self.0.read().unwrap_or_else(PoisonError::into_inner);
             table.pods.keys().filter(|uid| !there.contains(uid)).cloned().collect()
         };
-        known.iter().for_each(|uid| self.end(uid));
+        for uid in &known {
+            self.end(uid);
+        }
     }
 }
 

@@ -83,14 +83,13 @@ impl Default for Status {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
 struct PodStatus {
-    #[serde(default)]
-    container_statuses: Vec<ContainerStatus>,
-    #[serde(default)]
-    init_container_statuses: Vec<ContainerStatus>,
-    #[serde(default)]
-    ephemeral_container_statuses: Vec<ContainerStatus>,
+    #[serde(default, rename = "containerStatuses")]
+    containers: Vec<ContainerStatus>,
+    #[serde(default, rename = "initContainerStatuses")]
+    init: Vec<ContainerStatus>,
+    #[serde(default, rename = "ephemeralContainerStatuses")]
+    ephemeral: Vec<ContainerStatus>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -118,9 +117,8 @@ impl Object {
         let containers = match self.status {
             Status::Other(_) => HashMap::new(),
             Status::Pod(status) => {
-                let all = status.container_statuses.into_iter();
-                let all =
-                    all.chain(status.init_container_statuses).chain(status.ephemeral_container_statuses);
+                let all = status.containers.into_iter();
+                let all = all.chain(status.init).chain(status.ephemeral);
                 let started = all.filter_map(|one| {
                     let (_, id) = one.container_id.split_once("://")?;
                     Some((id.to_owned(), (kept(one.name), kept(one.image))))
