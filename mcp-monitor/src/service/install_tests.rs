@@ -55,8 +55,8 @@ fn what_is_installed_is_all_removed_again_and_a_second_time_changes_nothing() {
     let Some(root) = root() else { return };
     let before = tree(root.path());
     let group_before = fs::read_to_string(root.path().join("etc/group")).unwrap();
-    let installer = installer(root.path());
-    installer.install().unwrap();
+    let service = installer(root.path());
+    service.install().unwrap();
     let installed = tree(root.path());
     for (path, mode) in [
         ("usr/local/bin/mcp-monitor", 0o755),
@@ -73,18 +73,18 @@ fn what_is_installed_is_all_removed_again_and_a_second_time_changes_nothing() {
     assert!(fs::read_to_string(root.path().join("etc/group")).unwrap().contains("mcp-monitor:"));
     assert!(root.path().join("etc/mcp-monitor/expectations.d").is_dir());
 
-    let again = installer.install().unwrap();
+    let again = service.install().unwrap();
     assert!(!again.iter().any(|line| line.starts_with("write")), "{again:#?}");
     assert_eq!(tree(root.path()), installed);
 
     fs::create_dir_all(root.path().join("var/lib/mcp-monitor")).unwrap();
     fs::write(root.path().join("var/lib/mcp-monitor/findings.db"), "x").unwrap();
-    installer.uninstall().unwrap();
+    service.uninstall().unwrap();
     assert_eq!(tree(root.path()), before);
     assert_eq!(fs::read_to_string(root.path().join("etc/group")).unwrap(), group_before);
     let directories = ["etc/mcp-monitor", "var/lib/mcp-monitor"];
     assert!(directories.iter().all(|path| !root.path().join(path).exists()));
-    assert!(installer.uninstall().unwrap().is_empty(), "nothing is left to remove");
+    assert!(service.uninstall().unwrap().is_empty(), "nothing is left to remove");
 }
 
 #[test]
