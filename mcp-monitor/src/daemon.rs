@@ -25,10 +25,7 @@ use crate::{
     control::{self, Publisher, Server, orders::Order},
     expectation::JudgeError,
     export,
-    host::{
-        kernel::Facts,
-        pods::{Cluster, Pods},
-    },
+    host::pods::{Cluster, Pods},
     render::{Stream, StreamError, Summary},
     sensor::{self, SensorError},
     service::{self, Manager},
@@ -186,8 +183,6 @@ pub async fn run(
         .map(Server::listen)
         .transpose()
         .map_err(|error| DaemonError::Other(Box::new(error)))?;
-    // Asked while there are privileges.
-    Facts::at_start();
     let sensor = sensor::start(&options)?;
     // Before any thread is started: it holds for this one and those that come later.
     let sandbox = sandbox::enter(&settings)?;
@@ -231,8 +226,8 @@ pub async fn run(
     pipeline.publish_living();
     publisher.ready();
     ready();
-    let mut manager = Manager::of_this_process();
     Manager::ready(&state);
+    let mut manager = Manager::of_this_process();
 
     let places = pipeline.watch_places();
     let mut look = steady(LOOK_EVERY);

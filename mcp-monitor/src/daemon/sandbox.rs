@@ -3,10 +3,12 @@
 use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt as _, path::PathBuf};
 
 use super::{DaemonError, Settings};
-use crate::{export::Config, service::sandbox};
+use crate::{export::Config, host::kernel::Facts, service::sandbox};
 
 /// Gives away what the stages do not need, if it is wanted.
 pub(super) fn enter(settings: &Settings) -> Result<sandbox::Report, DaemonError> {
+    // Asked while there are privileges.
+    Facts::at_start();
     if !settings.service.sandbox {
         return Ok(sandbox::off());
     }
