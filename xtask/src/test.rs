@@ -87,6 +87,7 @@ const PARTS: &[Part] = &[
     Part { name: "service-in-machine", when: When::All, run: |_| machines::service() },
     Part { name: "coding-day", when: When::All, run: |_| live::coding_day() },
     Part { name: "shapes", when: When::Usual, run: |_| live::shapes() },
+    Part { name: "docs", when: When::Usual, run: |_| live::docs() },
     Part { name: "demo", when: When::Usual, run: |_| live::demo() },
 ];
 

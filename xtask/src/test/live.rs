@@ -62,6 +62,14 @@ pub(super) fn sinks() -> Result<Count> {
     from_program("sinks", &[])
 }
 
+/// Every command that the documentation tells its readers to type, and what it says they print.
+pub(super) fn docs() -> Result<Count> {
+    let workspace = places::workspace()?;
+    let [pages, examples, readme] =
+        ["docs", "docs/examples", "README.md"].map(|place| workspace.join(place).to_string_lossy().into_owned());
+    from_program("docs", &["--pages", &pages, "--pages", &readme, "--examples", &examples])
+}
+
 /// The demo, which must catch both bad actions and nothing else, and must fail without the monitor.
 pub(super) fn demo() -> Result<Count> {
     let mut count = Count::default();
