@@ -164,13 +164,6 @@ pub async fn run(
     ready: impl FnOnce(),
     mut phase: watch::Receiver<Phase>,
 ) -> Result<Report, DaemonError> {
-    let options = sensor::Options {
-        tier: settings.tier,
-        relief: settings.relief,
-        ring_bytes: settings.ring_bytes,
-        diagnostics: settings.diagnostics,
-        bystanders: settings.host_secrets,
-    };
     // Wrong declarations are told before anything is attached.
     let mut judge = pipeline::judge(&settings)?;
     let expectations = expectations::Expectations::first(settings.expectations.clone())?;
@@ -183,7 +176,7 @@ pub async fn run(
         .map(Server::listen)
         .transpose()
         .map_err(|error| DaemonError::Other(Box::new(error)))?;
-    let sensor = sensor::start(&options)?;
+    let sensor = sensor::start(&sensor_options(&settings))?;
     // Before any thread is started: it holds for this one and those that come later.
     let sandbox = sandbox::enter(&settings)?;
     let mut server = listening
@@ -200,11 +193,9 @@ pub async fn run(
     let recorder = Recorder::open(settings.store.as_ref(), stream.origin())?;
     if let Some(writer) = recorder.writer() {
         publisher.recorded_by(writer);
-    }
-    let stored = settings.store.as_ref().map(|store| &store.directory);
-    if let Some(writer) = recorder.writer() {
         publisher.store(writer);
     }
+    let stored = settings.store.as_ref().map(|store| &store.directory);
     let mut sinks = delivering::Sinks::start(settings.sinks.as_ref(), stored, &publisher, sensor.tier)
         .map_err(|error| DaemonError::Other(Box::new(error)))?;
     let mut pipeline = Pipeline::new(
@@ -276,6 +267,17 @@ pub async fn run(
     let (summary, late_error) = pipeline.finish(end.unwrap_or_else(|| "ended".to_owned()));
     sinks.stop();
     Ok(Report { summary, stream_error: stream_error.or(late_error) })
+}
+
+/// What the sensor is asked for.
+fn sensor_options(settings: &Settings) -> sensor::Options {
+    sensor::Options {
+        tier: settings.tier,
+        relief: settings.relief,
+        ring_bytes: settings.ring_bytes,
+        diagnostics: settings.diagnostics,
+        bystanders: settings.host_secrets,
+    }
 }
 
 /// Something changed where secrets lie; never, when that cannot be watched.

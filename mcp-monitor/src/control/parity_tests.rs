@@ -39,7 +39,8 @@ impl Monitor {
         let settings = store::Settings { roll_up, ..store::Settings::new(directory.path().join("store")) };
         let store = Store::open(&settings, &origin).unwrap();
         let socket = directory.path().join("control.sock");
-        let server = Server::start(Settings { socket, metrics: None, program_stats: false }, origin.clone()).unwrap();
+        let server =
+            Server::start(Settings { socket, metrics: None, program_stats: false }, origin.clone()).unwrap();
         let (publisher, writer) = (server.publisher.clone(), store.writer());
         publisher.recorded_by(writer.clone());
         Self { directory, origin, publisher, writer, lines: Vec::new(), _server: server, store: Some(store) }

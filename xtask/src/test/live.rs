@@ -65,8 +65,8 @@ pub(super) fn sinks() -> Result<Count> {
 /// Every command that the documentation tells its readers to type, and what it says they print.
 pub(super) fn docs() -> Result<Count> {
     let workspace = places::workspace()?;
-    let [pages, examples, readme] =
-        ["docs", "docs/examples", "README.md"].map(|place| workspace.join(place).to_string_lossy().into_owned());
+    let [pages, examples, readme] = ["docs", "docs/examples", "README.md"]
+        .map(|place| workspace.join(place).to_string_lossy().into_owned());
     from_program("docs", &["--pages", &pages, "--pages", &readme, "--examples", &examples])
 }
 

@@ -455,8 +455,8 @@ impl Worker {
         };
         let record = heartbeat::record(&beat).map_err(|error| error.to_string());
         let checked = record.and_then(|record| {
-            let line = self.redactor.line(record.line()).ok_or_else(|| "not JSON".to_owned())?;
-            Record::parse(&line).map_err(|error| error.to_string())
+            let redacted = self.redactor.line(record.line()).ok_or_else(|| "not JSON".to_owned())?;
+            Record::parse(&redacted).map_err(|error| error.to_string())
         });
         match checked.map(|record| self.attempt(&[record])) {
             Ok(Ok(taken)) if taken.rejected.is_empty() && taken.again.is_empty() => self.note_success(),

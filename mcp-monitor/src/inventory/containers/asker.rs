@@ -53,6 +53,7 @@ impl Asker {
     }
 
     /// Asks. `false` when too many questions wait; it may be asked again.
+    #[must_use]
     pub fn ask(&self, question: Question) -> bool {
         self.questions.try_send(question).is_ok()
     }

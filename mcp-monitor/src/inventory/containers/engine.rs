@@ -65,7 +65,7 @@ impl Engine {
                 .collect()
                 .await
                 .ok()
-                .map(|body| body.to_bytes())
+                .map(http_body_util::Collected::to_bytes)
         } else {
             None
         };
