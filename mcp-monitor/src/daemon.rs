@@ -193,7 +193,6 @@ pub async fn run(
     let recorder = Recorder::open(settings.store.as_ref(), stream.origin())?;
     if let Some(writer) = recorder.writer() {
         publisher.recorded_by(writer);
-        publisher.store(writer);
     }
     let stored = settings.store.as_ref().map(|store| &store.directory);
     let mut sinks = delivering::Sinks::start(settings.sinks.as_ref(), stored, &publisher, sensor.tier)

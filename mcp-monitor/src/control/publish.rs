@@ -80,7 +80,7 @@ pub(super) struct Pulse {
 impl Pulse {
     /// What others count, as it stands.
     pub(super) fn readings(&self) -> Readings {
-        self.lock().clone()
+        Readings { store: self.store.get().cloned(), ..self.lock().clone() }
     }
 
     /// Counts a loss of the whole host or of a workload, once.
@@ -175,11 +175,6 @@ impl Publisher {
     /// The sinks, for metrics.
     pub fn sinks(&self, board: Board) {
         self.pulse.lock().sinks = Some(board);
-    }
-
-    /// The store, for metrics.
-    pub fn store(&self, writer: Writer) {
-        self.pulse.lock().store = Some(writer);
     }
 
     /// What the kernel counts, measured only when somebody will ask.

@@ -405,7 +405,7 @@ impl Inventory {
                 Step::Ask { container, process } => {
                     // One that cannot be asked about now is asked about again.
                     if let Some(asker) = &self.asker {
-                        asker.ask(Question { id: container, process });
+                        let _ = asker.ask(Question { id: container, process });
                     }
                 }
                 Step::Described(id) => {
