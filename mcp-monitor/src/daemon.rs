@@ -170,19 +170,11 @@ pub async fn run(
     marks::first_scan(&mut judge);
     surroundings::Surroundings::first(&mut judge);
     let origin = stream.origin().clone();
-    let listening = settings
-        .control
-        .clone()
-        .map(Server::listen)
-        .transpose()
-        .map_err(|error| DaemonError::Other(Box::new(error)))?;
+    let listening = settings.control.clone().map(Server::listen).transpose().map_err(other)?;
     let sensor = sensor::start(&sensor_options(&settings))?;
     // Before any thread is started: it holds for this one and those that come later.
     let sandbox = sandbox::enter(&settings)?;
-    let mut server = listening
-        .map(|listening| listening.start(origin))
-        .transpose()
-        .map_err(|error| DaemonError::Other(Box::new(error)))?;
+    let mut server = listening.map(|listening| listening.start(origin)).transpose().map_err(other)?;
     let publisher = server.as_ref().map_or_else(Publisher::silent, |server| server.publisher.clone());
     publisher.sandbox(sandbox.clone());
     let state = format!("tier {}; {}", sensor.tier.name(), sandbox.line());
@@ -195,8 +187,8 @@ pub async fn run(
         publisher.recorded_by(writer);
     }
     let stored = settings.store.as_ref().map(|store| &store.directory);
-    let mut sinks = delivering::Sinks::start(settings.sinks.as_ref(), stored, &publisher, sensor.tier)
-        .map_err(|error| DaemonError::Other(Box::new(error)))?;
+    let mut sinks =
+        delivering::Sinks::start(settings.sinks.as_ref(), stored, &publisher, sensor.tier).map_err(other)?;
     let mut pipeline = Pipeline::new(
         sensor,
         judge,
@@ -268,6 +260,11 @@ pub async fn run(
     Ok(Report { summary, stream_error: stream_error.or(late_error) })
 }
 
+/// An error that the caller can do nothing particular about.
+fn other(error: impl std::error::Error + Send + Sync + 'static) -> DaemonError {
+    DaemonError::Other(Box::new(error))
+}
+
 /// What the sensor is asked for.
 fn sensor_options(settings: &Settings) -> sensor::Options {
     sensor::Options {
@@ -290,8 +287,7 @@ async fn changes(places: Option<&places::Changes>) {
 /// The pods that events are named by; none outside of a cluster.
 fn pods_of_this_node() -> Result<Pods, DaemonError> {
     let Some(cluster) = Cluster::of_this_pod() else { return Ok(Pods::default()) };
-    Pods::watch(cluster, |line| eprintln!("mcp-monitor: {line}"))
-        .map_err(|error| DaemonError::Other(Box::new(error)))
+    Pods::watch(cluster, |line| eprintln!("mcp-monitor: {line}")).map_err(other)
 }
 
 /// What an operator wants; never, when nobody is served.
