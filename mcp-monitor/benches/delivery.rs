@@ -69,12 +69,9 @@ fn measured(name: &str, sinks: &[String], rate: u64, seconds: u64, directory: &P
     let settings = Settings { bytes: 1 << 40, ..Settings::new(directory) };
     let store = Store::open(&settings, &Origin::of_this_host(Tier::Tracepoint))?;
     let writer = store.writer();
-    let list: String = sinks
-        .iter()
-        .enumerate()
-        .map(|(number, sink)| format!("  - {{name: s{number}, events: true, {sink}}}\n"))
-        .collect();
-    let config = Config::parse("bench", &format!("sinks:\n{list}"))?;
+    let named = |(number, sink)| format!("  - {{name: s{number}, events: true, {sink}}}");
+    let list: Vec<String> = sinks.iter().enumerate().map(named).collect();
+    let config = Config::parse("bench", &format!("sinks:\n{}\n", list.join("\n")))?;
     let talk: Talk = Arc::new(|line: &str| eprintln!("{line}"));
     let source = || Ok(Box::new(Stored::new(directory.to_owned())) as Box<_>);
     let delivery = Delivery::start(&config, &directory.join("sinks"), source, &talk, None)?;
@@ -98,7 +95,7 @@ fn measured(name: &str, sinks: &[String], rate: u64, seconds: u64, directory: &P
     let board = delivery.board();
     let waiting = rows.saturating_sub(sent(&board));
     while sent(&board) < rows {
-        ensure!(started.elapsed() < taken + Duration::from_secs(60), "{name}: {} of {rows}", sent(&board));
+        ensure!(started.elapsed() < taken + Duration::from_mins(1), "{name}: {} of {rows}", sent(&board));
         std::thread::sleep(Duration::from_millis(20));
     }
     let done = started.elapsed().saturating_sub(taken);

@@ -87,7 +87,7 @@ fn measure(rules: usize, workloads: usize) -> Result<Row> {
         judge.describe(&instance, Context { kind: WorkloadKind::Server, ..Context::default() })?;
         judge.expect(&instance, Some(Arc::clone(&compiled)));
         let server = Server::new(workload)?;
-        judge.judge(&mut server.event(server.exec(), 0));
+        judge.judge(&mut server.event(Server::exec(), 0));
         all.push(server);
     }
     let path = |number: usize| match number % 3 {
@@ -145,7 +145,7 @@ impl Server {
         })
     }
 
-    fn exec(&self) -> Action {
+    fn exec() -> Action {
         let executable = object("/usr/bin/node", 1);
         Action::Exec(Box::new(ExecObject { executable, ..ExecObject::default() }))
     }

@@ -134,7 +134,7 @@ fn installed(machine: &Machine) -> Result<()> {
 fn sandboxed(_: &Machine) -> Result<()> {
     let status = status()?;
     let sandbox = &status["sandbox"];
-    println!("        {}", sandbox);
+    println!("        {sandbox}");
     let kept: Vec<&str> =
         sandbox["capabilities"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     ensure!(kept.iter().all(|one| KEPT.contains(one)), "it keeps {kept:?}");

@@ -21,7 +21,7 @@ use desk::Desk;
 use page::{Block, Trial};
 
 /// How long something in the background may take until it answers.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// What a page may take; a command that waits for somebody would wait for ever.
 const PAGE_DEADLINE: Duration = Duration::from_mins(3);
 /// Ends when a monitor answers.
@@ -184,8 +184,9 @@ fn script(blocks: &[&Block], behind: &Path) -> String {
             let (name, command) = (name(number, place), &typed.command);
             if block.trial == Trial::Background {
                 let file = behind.join(&name);
-                script += &format!("{{ {command}\n}} >{} 2>&1 </dev/null & behind+=($!)\n", file.display());
-                script += &format!("timeout {} bash -c '{ANSWERS}'\n", PATIENCE.as_secs());
+                let begin = format!("{{ {command}\n}} >{} 2>&1 </dev/null & behind+=($!)\n", file.display());
+                let wait = format!("timeout {} bash -c '{ANSWERS}'\n", PATIENCE.as_secs());
+                script.extend([begin, wait]);
             } else {
                 script += &terminal::marked(&name, command);
             }

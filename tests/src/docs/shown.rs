@@ -44,7 +44,7 @@ fn shape(line: &str) -> Option<Regex> {
 mod tests {
     use super::missing;
 
-    fn lacks<'a>(documented: &'a [&str], output: &str) -> Option<String> {
+    fn lacks(documented: &[&str], output: &str) -> Option<String> {
         let documented: Vec<String> = documented.iter().map(|line| (*line).to_owned()).collect();
         missing(&documented, output).map(str::to_owned)
     }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::monitor::Said;
 
 /// Raw tracepoints became preemptible with 7.0: a program that is pre-empted in its run is skipped for whoever comes to
-/// it meanwhile on that processor (`__bpf_trace_run` in kernel/trace/bpf_trace.c), which the kernel counts
+/// it meanwhile on that processor (`__bpf_trace_run` in `kernel/trace/bpf_trace.c`), which the kernel counts
 /// (`recursion_misses`) and the monitor tells as `skipped-run`. Before, a run cannot be interrupted by another task.
 const SKIPS_SINCE: u32 = 7;
 /// Losses that are the kernel's own there. An end that was skipped is found by a sweep.

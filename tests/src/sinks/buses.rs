@@ -330,6 +330,7 @@ exec \"$1\"";
         ask(&["MCP_MONITOR_RULE=forged"])?.is_empty() && ask(&["PRIORITY=0"])?.is_empty(),
         "a name forged a field"
     );
-    let text: String = found.iter().map(|entry| format!("{}\n", entry["MCP_MONITOR_ID"])).collect();
+    let ids: Vec<String> = found.iter().map(|entry| entry["MCP_MONITOR_ID"].to_string()).collect();
+    let text = ids.join("\n");
     Ok(arrived(&text, EVENTS, FINDINGS, format!("found by their fields; {told}")))
 }

@@ -43,7 +43,10 @@ pub(crate) fn receive(port: u16, out: &Path) -> Result<()> {
         thread::spawn(move || {
             while let Ok(Some((_, _, body))) = fake::read(&mut stream) {
                 let records: Vec<Value> = serde_json::from_str(&body).unwrap_or_default();
-                let text: String = records.iter().map(|record| format!("{record}\n")).collect();
+                let mut lines: Vec<String> = records.iter().map(Value::to_string).collect();
+                // The last line ends, too.
+                lines.push(String::new());
+                let text = lines.join("\n");
                 if file.write_all(text.as_bytes()).is_err()
                     || stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").is_err()
                 {
@@ -89,7 +92,8 @@ impl Disk {
     fn fill(&self) {
         let Ok(mut file) = fs::File::create(self.0.join("filler")) else { return };
         // Until it is full, which is what is wanted.
-        while file.write_all(&[0; 1 << 16]).is_ok() {}
+        let piece = vec![0; 1 << 16];
+        while file.write_all(&piece).is_ok() {}
     }
 
     fn free(&self) {
@@ -206,7 +210,7 @@ pub(crate) fn run(monitor: &Path, seconds: u64) -> Result<Outcome> {
     }
     let told = judge(&world, &store, &out)?;
     let memory = memory(&lives)?;
-    ensure!(world.dead_letters_of(&store).is_empty(), "something was given up");
+    ensure!(World::dead_letters_of(&store).is_empty(), "something was given up");
     Ok(Outcome::Passed(format!(
         "{seconds} s: receiver killed {receivers} times, monitor {monitors}, disk full {full}; {told}; {memory}"
     )))

@@ -44,9 +44,9 @@ impl Monitor {
         let mut run = Command::new(world.monitor());
         run.args(["run", "--quiet", "--output-file", "/dev/null", "--config"]).arg(world.path("config.yaml"));
         run.arg("--store").arg(store).args(more);
-        roots.iter().for_each(|pid| {
+        for pid in roots {
             run.args(["--pid", &pid.to_string()]);
-        });
+        }
         let talk = fs::OpenOptions::new().create(true).append(true).open(world.path("monitor.err"))?;
         run.env("RUNTIME_DIRECTORY", world.path("run"))
             .stdin(Stdio::null())

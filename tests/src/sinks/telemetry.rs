@@ -41,9 +41,9 @@ fn receiver(world: &World, words: &[&str], port: u16) -> Result<Result<real::Rec
     let Some(uv) = real::program("uv") else { return Ok(Err("uv is not installed".into())) };
     let mut run = Command::new(uv);
     run.args(["run", "--quiet", "--no-project"]);
-    PACKAGES.iter().for_each(|package| {
+    for package in PACKAGES {
         run.args(["--with", package]);
-    });
+    }
     run.arg("python").arg(&script).args(words);
     let mut receiver = real::Receiver::start(&mut run, &world.path("otlp.err"))?;
     let mut ended = false;

@@ -113,10 +113,10 @@ impl World {
     }
 
     pub(crate) fn dead_letters(&self) -> Vec<Value> {
-        self.dead_letters_of(&self.path("state"))
+        Self::dead_letters_of(&self.path("state"))
     }
 
-    pub(crate) fn dead_letters_of(&self, state: &Path) -> Vec<Value> {
+    pub(crate) fn dead_letters_of(state: &Path) -> Vec<Value> {
         let text = fs::read_to_string(state.join("sinks/s.dead.jsonl")).unwrap_or_default();
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
