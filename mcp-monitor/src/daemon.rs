@@ -233,7 +233,7 @@ pub async fn run(
                     Phase::Reload(_) => {
                         Manager::reloading();
                         pipeline.reload_expectations();
-                        sinks.reload(settings.service.configuration.as_deref(), stored, &sandbox);
+                        sinks.reload(settings.service.configuration.as_deref(), stored);
                         Manager::ready(&state);
                     }
                     Phase::CommandEnded(reason) => end = Some(reason),

@@ -317,7 +317,6 @@ mod tests {
             preemption: Some("voluntary".into()),
             root: true,
             sys_admin: true,
-            landlock: Some(6),
             seccomp: true,
             ..Facts::default()
         }

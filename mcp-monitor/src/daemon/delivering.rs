@@ -58,17 +58,11 @@ impl Sinks {
 
     /// Reads the configuration again and goes on with its sinks, or with those before when it has mistakes. On a thread
     /// of its own: the sinks before end first, and no receiver may hold up the way of events.
-    pub(super) fn reload(
-        &mut self,
-        configuration: Option<&Path>,
-        store: Option<&PathBuf>,
-        sandbox: &sandbox::Report,
-    ) {
+    pub(super) fn reload(&mut self, configuration: Option<&Path>, store: Option<&PathBuf>) {
         let (Some(configuration), Some(store)) = (configuration, store) else { return };
         let (sinks, configuration, store) = (self.clone(), configuration.to_owned(), store.clone());
-        let sandbox = sandbox.clone();
         let reload = move || {
-            let replaced = sinks.replace(&configuration, &store, &sandbox);
+            let replaced = sinks.replace(&configuration, &store);
             sinks.publisher.reloaded("configuration", replaced.is_ok());
             match replaced {
                 Ok(count) => say(&format!("{}: {count} sink(s) in force", configuration.display())),
@@ -80,24 +74,9 @@ impl Sinks {
         }
     }
 
-    fn replace(
-        &self,
-        configuration: &Path,
-        store: &Path,
-        sandbox: &sandbox::Report,
-    ) -> Result<usize, Box<dyn std::error::Error>> {
+    fn replace(&self, configuration: &Path, store: &Path) -> Result<usize, Box<dyn std::error::Error>> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let config = Config::read(configuration)?;
-        if sandbox.on
-            && let Some(outside) = config.directories().find(|directory| !allowed(directory, sandbox))
-        {
-            return Err(format!(
-                "{}: a sink writes below {}, where this monitor has given up writing at its start; restart it",
-                configuration.display(),
-                outside.display()
-            )
-            .into());
-        }
         // Two of one name would share a cursor.
         if let Some(before) = running.take() {
             before.stop(END_WITHIN);
@@ -113,10 +92,6 @@ impl Sinks {
             delivery.stop(END_WITHIN);
         }
     }
-}
-
-fn allowed(directory: &Path, sandbox: &sandbox::Report) -> bool {
-    sandbox.writable.iter().any(|one| directory.starts_with(one))
 }
 
 fn say(line: &str) {

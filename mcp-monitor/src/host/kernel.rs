@@ -49,8 +49,6 @@ pub struct Facts {
     pub jit: Option<i64>,
     /// The kprobe event source is there.
     pub kprobes: bool,
-    /// Version of Landlock, which the monitor restricts itself with; `None` without it.
-    pub landlock: Option<i32>,
     /// seccomp filters can be set.
     pub seccomp: bool,
     /// Soft limit of locked memory; `None` for no limit.
@@ -204,7 +202,6 @@ impl Facts {
             unprivileged_bpf_disabled: number("/proc/sys/kernel/unprivileged_bpf_disabled"),
             jit: number("/proc/sys/net/core/bpf_jit_enable"),
             kprobes: Path::new("/sys/bus/event_source/devices/kprobe").exists(),
-            landlock: crate::service::sandbox::landlock_abi(),
             seccomp: Path::new("/proc/sys/kernel/seccomp/actions_avail").exists(),
             locked_memory_bytes: limit.filter(|limit| *limit != libc::RLIM_INFINITY),
         }

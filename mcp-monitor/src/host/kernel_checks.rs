@@ -73,7 +73,7 @@ pub fn checks(facts: &Facts) -> Vec<Check> {
     rows.extend([lsms(facts), lockdown(facts), kprobes(facts), preemption(facts), cgroup(facts)]);
     rows.extend([perf_event_paranoid(facts), unprivileged_bpf(facts), jit(facts)]);
     rows.extend(locked_memory(facts));
-    rows.extend([landlock(facts), seccomp(facts)]);
+    rows.push(seccomp(facts));
     rows
 }
 
@@ -279,15 +279,6 @@ fn locked_memory(facts: &Facts) -> Option<Check> {
     })
 }
 
-fn landlock(facts: &Facts) -> Check {
-    let name = "Landlock";
-    match facts.landlock {
-        Some(version) => Check::ok(name, format!("version {version}")),
-        None => Check::warn(name, "none", "the monitor itself may write anywhere after its start")
-            .repaired_by(kernel_parameter(&format!("lsm=landlock,{}", facts.lsms.as_deref().unwrap_or("")))),
-    }
-}
-
 fn seccomp(facts: &Facts) -> Check {
     if facts.seccomp {
         Check::ok("seccomp", "filters")
@@ -316,7 +307,6 @@ mod tests {
             perf_event_paranoid: Some(2),
             unprivileged_bpf_disabled: Some(2),
             jit: Some(1),
-            landlock: Some(6),
             seccomp: true,
             kprobes: true,
             ..Facts::default()

@@ -1,20 +1,20 @@
 //! What the monitor gives away once its programs are attached, so that a mistake in its parsers is worth little to whoever
-//! finds it: capabilities, new privileges, writing outside its own directories, executing, and system calls that it
-//! never makes.
+//! finds it: capabilities, new privileges, executing, and other system calls that it never makes.
 //!
-//! All three layers hold for the calling thread and those that it starts later. The wiring therefore calls [`enter`]
+//! All layers hold for the calling thread and those that it starts later. The wiring therefore calls [`enter`]
 //! before it starts any, and [`Report::outside`] counts threads for which that failed. Reading is not restricted: what a
 //! monitored process did is looked at in its own root directory and in users' homes.
+//!
+//! Landlock is no layer of it: a process in a Landlock domain may not look at processes outside of that domain, whatever its
+//! capabilities (`hook_ptrace_access_check` in security/landlock/task.c), and `/proc/PID/exe` of others is what this
+//! monitor looks at. Where files are written is restricted by the unit (`ProtectSystem=strict`).
 
 mod capabilities;
-mod files;
 mod system_calls;
 
 use serde::{Deserialize, Serialize};
 use std::{fs, path::PathBuf};
 use utoipa::ToSchema;
-
-pub use files::abi as landlock_abi;
 
 /// What the sandbox came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -26,10 +26,6 @@ pub struct Report {
     pub capabilities: Vec<String>,
     /// `PR_SET_NO_NEW_PRIVS` is set.
     pub no_new_privileges: bool,
-    /// What Landlock enforces, in words.
-    pub landlock: String,
-    /// Below these directories alone files are written, where Landlock is enforced.
-    pub writable: Vec<String>,
     /// What seccomp enforces, in words.
     pub seccomp: String,
     /// Threads that ran before and are not inside.
@@ -47,12 +43,7 @@ impl Report {
             0 => String::new(),
             count => format!("; {count} threads are outside"),
         };
-        format!(
-            "{}; Landlock: {}; seccomp: {}{outside}",
-            held(&self.capabilities),
-            self.landlock,
-            self.seccomp
-        )
+        format!("{}; seccomp: {}{outside}", held(&self.capabilities), self.seccomp)
     }
 }
 
@@ -67,12 +58,7 @@ fn held(capabilities: &[String]) -> String {
 /// How this process is without a sandbox.
 #[must_use]
 pub fn off() -> Report {
-    Report {
-        capabilities: capabilities::held(),
-        landlock: "off".into(),
-        seccomp: "off".into(),
-        ..Report::default()
-    }
+    Report { capabilities: capabilities::held(), seccomp: "off".into(), ..Report::default() }
 }
 
 /// Gives away what is not needed for observing, judging, recording below `writable`, and sending. What the kernel does
@@ -81,20 +67,11 @@ pub fn off() -> Report {
 pub fn enter(writable: &[PathBuf]) -> Report {
     let outside = threads().saturating_sub(1);
     let bpf_is_privileged = capabilities::bpf_needs_privilege();
-    let landlock = files::restrict(writable);
     let capabilities = capabilities::keep_needed(bpf_is_privileged, writable);
     let no_new_privileges = nix::sys::prctl::set_no_new_privs().is_ok();
     // The last one, since it may refuse what the others call.
     let seccomp = system_calls::refuse();
-    Report {
-        on: true,
-        capabilities,
-        no_new_privileges,
-        landlock,
-        writable: writable.iter().map(|path| path.display().to_string()).collect(),
-        seccomp,
-        outside,
-    }
+    Report { on: true, capabilities, no_new_privileges, seccomp, outside }
 }
 
 fn threads() -> u64 {
