@@ -59,7 +59,7 @@ pub(super) const AGENTS: &[Agent] = &[
             let text = json!({
                 "$schema": "https://opencode.ai/config.json",
                 "provider": {"day": provider},
-                "permission": {"bash": "allow", "edit": "allow", "webfetch": "allow"},
+                "permission": {"bash": "allow", "edit": "allow", "webfetch": "allow", "external_directory": "allow"},
                 "autoupdate": false,
                 "share": "disabled",
             });
