@@ -17,7 +17,6 @@ use crate::{
         heartbeat::{Life, Pulse},
         stored::Stored,
     },
-    service::sandbox,
 };
 
 /// How long the end waits for what is under way.
