@@ -24,8 +24,9 @@ use page::{Block, Trial};
 const PATIENCE: Duration = Duration::from_mins(1);
 /// What a page may take; a command that waits for somebody would wait for ever.
 const PAGE_DEADLINE: Duration = Duration::from_mins(3);
-/// Ends when a monitor answers.
-const ANSWERS: &str = "until mcp-monitor status >/dev/null 2>&1; do sleep 0.2; done";
+/// Ends when a monitor answers and everything is attached.
+const ANSWERS: &str =
+    "until mcp-monitor status -o json 2>&1 | grep -q \\\"ready\\\":true; do sleep 0.2; done";
 
 #[derive(Parser)]
 #[command(about = "Tries every command of the documentation")]
@@ -188,6 +189,8 @@ fn script(blocks: &[&Block], behind: &Path) -> String {
                 let wait = format!("timeout {} bash -c '{ANSWERS}'\n", PATIENCE.as_secs());
                 script.extend([begin, wait]);
             } else {
+                // Nobody types faster, and what happened is told a moment later.
+                script += "sleep 1\n";
                 script += &terminal::marked(&name, command);
             }
         }

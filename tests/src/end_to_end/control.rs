@@ -398,7 +398,7 @@ fn handled(setup: &Setup) -> Result<()> {
     ensure!(exported.status.success(), "{}", String::from_utf8_lossy(&exported.stderr));
     let journal = fs::read_to_string(&evidence)?;
     for act in ["acknowledge", "suppress", "reopen", "suppress-scope", "unsuppress-scope", "query"] {
-        ensure!(journal.contains(&format!("\\\"act\\\":\\\"{act}\\\"")), "{act} is not in the journal");
+        ensure!(journal.contains(&format!("\"act\":\"{act}\"")), "{act} is not in the journal");
     }
     Ok(())
 }
