@@ -172,6 +172,9 @@ pub async fn run(
     let origin = stream.origin().clone();
     let listening = settings.control.clone().map(Server::listen).transpose().map_err(other)?;
     let sensor = sensor::start(&sensor_options(&settings))?;
+    let runs_counted = settings.control.as_ref().is_some_and(|control| control.program_stats);
+    // The sandbox refuses to begin it later.
+    let counting = runs_counted.then(sensor::health::count_runs).flatten();
     // Before any thread is started: it holds for this one and those that come later.
     let sandbox = sandbox::enter(&settings)?;
     let mut server = listening.map(|listening| listening.start(origin)).transpose().map_err(other)?;
@@ -199,8 +202,6 @@ pub async fn run(
         histories::Histories::open(stored),
         settings.host_secrets,
     )?;
-    let runs_counted = settings.control.as_ref().is_some_and(|control| control.program_stats);
-    let counting = runs_counted.then(sensor::health::count_runs).flatten();
     if counting.is_some() {
         pipeline.count_runs();
     }
